@@ -1,0 +1,98 @@
+"""Pages made from the code at every build: the API reference and the table of equation labels."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import equation_labels
+
+MODULES = (
+    "dualform.linear",
+    "dualform.descent",
+    "dualform.prove",
+    "dualform.laws",
+    "dualform.testing",
+    "dualform.cli",
+)
+
+
+def public_names(module) -> list[str]:
+    """Functions and classes of dualform that a module defines or hands on, in the order of the module."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__.startswith("dualform")
+        and (hasattr(module, "__path__") or value.__module__ == module.__name__)
+    ]
+
+
+def own_methods(cls) -> list[str]:
+    """Documented public methods that a class defines itself; fields are described in its docstring."""
+    return [
+        name
+        for name, value in vars(cls).items()
+        if not name.startswith("_") and inspect.isfunction(getattr(value, "__func__", value)) and value.__doc__
+    ]
+
+
+def api_page() -> str:
+    """The reference of every public module; a public name without a docstring is an error."""
+    out = []
+    for name in MODULES:
+        module = importlib.import_module(name)
+        out += [f"## {name}", "", "```{eval-rst}", f".. py:module:: {name}", ""]
+        for member in public_names(module):
+            value = getattr(module, member)
+            if not inspect.getdoc(value):
+                raise ValueError(f"{name}.{member} has no docstring; every public name needs one")
+            if inspect.isclass(value):
+                out += [f".. autoclass:: {name}.{member}", ""]
+                if methods := own_methods(value):
+                    out[-1:] = [f"   :members: {', '.join(methods)}", ""]
+            else:
+                out += [f".. autofunction:: {name}.{member}", ""]
+        out += ["```", ""]
+    return "\n".join(out)
+
+
+def laws_by_label() -> dict[str, list[tuple[str, str]]]:
+    """Label -> (statement in words, stamps) of the laws that check it."""
+    from dualform.laws import LAWS
+
+    found: dict[str, list[tuple[str, str]]] = {}
+    for law in LAWS:
+        for label, _ in equation_labels.cited(f"({law.label})"):
+            found.setdefault(label, []).append((law.name, ", ".join(law.stamps)))
+    return found
+
+
+def labels_page(root: Path) -> str:
+    """Label -> where it is defined, which functions cite it, which laws check it."""
+    package = root / "dualform"
+    defined = equation_labels.places(sorted(package.rglob("*.py")), equation_labels.defined)
+    functions = equation_labels.functions(package)
+    laws = laws_by_label()
+    rows = ["| label | defined in | functions | laws |", "|---|---|---|---|"]
+    for label in sorted(defined, key=equation_labels.order):
+        home = defined[label][0].path.relative_to(root).as_posix()
+        named = ", ".join(f"`{name.removeprefix('dualform.')}`" for name in functions.get(label, []))
+        checked = ", ".join(f"{law} ({stamps})" for law, stamps in laws.get(label, []))
+        rows.append(f"| ({label}) | `{home}` | {named} | {checked} |")
+    return "\n".join(rows) + "\n"
+
+
+def write(app, config):
+    """Write the pages, each only where it changed, so that an incremental build stays incremental."""
+    target = Path(app.srcdir) / "_generated"
+    target.mkdir(exist_ok=True)
+    for name, text in [("api.md", api_page()), ("labels.md", labels_page(Path(app.srcdir).parent))]:
+        if not (target / name).exists() or (target / name).read_text(encoding="utf-8") != text:
+            (target / name).write_text(text, encoding="utf-8")
+
+
+def setup(app):
+    """Connect to the start of the build."""
+    app.connect("config-inited", write)
+    return {"version": "1", "parallel_read_safe": True}

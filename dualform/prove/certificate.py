@@ -1,0 +1,110 @@
+"""The verdict of a proof, with all that is needed to weigh and repeat it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """Inputs on which two programs differ, in float64."""
+
+    inputs: tuple  # the arguments of f and g, as the caller passes them
+    f: float
+    g: float
+    path: str  # which element of the result
+    bound: float  # rounding can explain no larger difference than this
+
+    def __str__(self) -> str:
+        return f"at {self.path}: f = {self.f:.17g}, g = {self.g:.17g} on inputs {_short(self.inputs)}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about f = g.
+
+    Attributes:
+        equal: True (proved), False (refuted by `counterexample`), None (undecided, for `reason`).
+        failure_probability: bound on the chance that different functions pass as equal, over the random draws.
+        degree: bound on the degree of the polynomial identity that was tested.
+        counterexample: inputs on which f and g differ in float64, as small as could be found.
+        reason: why the verdict is not "proved"; empty where it is.
+        primes: moduli of the trials.
+        height_bits: the tested identity has integer coefficients below 2**height_bits.
+        over_rationals: the moduli's product exceeds that height, so the identity holds over the rationals as well.
+        method: how exponentials were treated.
+        log_inputs: indices of flattened inputs in the log domain; those in `inferred` were declared as field.
+        opaque: functions of which only "equal arguments give equal values" was used.
+        trials, seed: to repeat the proof.
+    """
+
+    equal: bool | None
+    failure_probability: float
+    degree: int
+    counterexample: Counterexample | None = None
+    reason: str = ""
+    primes: tuple[int, ...] = ()
+    height_bits: float = float("inf")
+    over_rationals: bool = False
+    method: str = "polynomial"
+    log_inputs: tuple[int, ...] = ()
+    inferred: tuple[int, ...] = ()
+    opaque: tuple[str, ...] = ()
+    trials: int = 0
+    seed: int = 0
+
+    @property
+    def verdict(self) -> str:
+        return {True: PROVED, False: REFUTED, None: UNDECIDED}[self.equal]
+
+    def __bool__(self) -> bool:
+        """True only where proved."""
+        return self.equal is True
+
+    def __str__(self) -> str:
+        if self.equal is False:
+            return f"refuted: {self.counterexample}"
+        if self.equal is None:
+            return f"undecided: {self.reason}"
+        where = "over the rationals" if self.over_rationals else f"modulo {len(self.primes)} random primes near 2**61"
+        extra = [f"inputs {list(self.inferred)} read as logarithms"] if self.inferred else []
+        extra += [f"{', '.join(self.opaque)} as unknown functions"] if self.opaque else []
+        notes = f" ({'; '.join(extra)})" if extra else ""
+        return (
+            f"proved {where}: degree at most {self.degree}, {self.trials} trials, "
+            f"failure probability at most {self.failure_probability:.1e}; exponentials: {self.method}{notes}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        c = self.counterexample
+        return {
+            "verdict": self.verdict,
+            "failure_probability": self.failure_probability,
+            "degree": self.degree,
+            "reason": self.reason,
+            "primes": list(self.primes),
+            "height_bits": None if np.isinf(self.height_bits) else self.height_bits,
+            "over_rationals": self.over_rationals,
+            "method": self.method,
+            "log_inputs": list(self.log_inputs),
+            "inferred": list(self.inferred),
+            "opaque": list(self.opaque),
+            "trials": self.trials,
+            "seed": self.seed,
+            "counterexample": None if c is None else {"f": c.f, "g": c.g, "at": c.path, "inputs": _lists(c.inputs)},
+        }
+
+
+def _lists(x):
+    if isinstance(x, dict):
+        return {k: _lists(v) for k, v in x.items()}
+    return [_lists(v) for v in x] if isinstance(x, (list, tuple)) else np.asarray(x).tolist()
+
+
+def _short(inputs) -> str:
+    text = str(_lists(inputs))
+    return text if len(text) <= 400 else text[:400] + " ..."

@@ -1,0 +1,38 @@
+"""What the engine raises, each with the primitive and the line of the user's program that it comes from."""
+
+import os
+
+import jax
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+JAX = os.path.dirname(os.path.abspath(jax.__file__))
+
+
+class ProofError(ValueError):
+    """The program cannot be evaluated in the chosen arithmetic; the message says why and where."""
+
+
+class UnsupportedPrimitive(ProofError):
+    """A primitive has no meaning in the chosen arithmetic."""
+
+
+class ZeroDenominator(ProofError):
+    """A draw hit the zero of a denominator; another draw may not."""
+
+
+def where(eqn) -> str:
+    """The user's source line of an equation: the innermost frame outside JAX and the engine."""
+    traceback = eqn.source_info.traceback
+    frames = list(traceback.frames) if traceback is not None else []
+    for frame in frames:
+        if not frame.file_name.startswith((JAX, HERE, "<frozen")):
+            return f"{frame.file_name}:{frame.line_num} in {frame.function_name}"
+    return "a line that JAX did not record"
+
+
+def unsupported(eqn, arithmetic: str, why: str = "") -> UnsupportedPrimitive:
+    """The error for a primitive that `arithmetic` cannot evaluate."""
+    reason = f": {why}" if why else ""
+    return UnsupportedPrimitive(
+        f"primitive '{eqn.primitive.name}' has no meaning in {arithmetic} arithmetic{reason} ({where(eqn)})"
+    )

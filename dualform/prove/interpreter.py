@@ -1,0 +1,206 @@
+"""Evaluates a jaxpr in another arithmetic.
+
+A program's values are either *concrete* (numpy arrays: masks, indices, counters, exact constants) or values of the
+chosen arithmetic. Control flow and the movement of elements are the same in every arithmetic and live here and in
+`structure`; an arithmetic supplies only what its numbers mean:
+
+    class Arithmetic:
+        name: str                                  # used in messages
+        folds: bool                                # may floats stay concrete while exact?
+        rules: dict[str, Callable]                 # primitive name -> rule(eqn, *operands) -> list of results
+        def lift(self, x: np.ndarray, dtype)       # a constant (float64 array) as a value
+        def gather(self, operands, index)          # element index[j] of the operands laid end to end
+
+and values with a `shape`. A rule sees operands as they are, concrete or not, and lifts what it needs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+from dualform.prove import concrete, structure
+from dualform.prove.errors import unsupported
+
+CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+"""Parameters under which primitives that call a program keep it."""
+
+CALLERS = {
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+    "custom_vjp_call_jaxpr", "custom_lin",
+}  # fmt: skip
+
+
+class Arithmetic(Protocol):
+    """What the interpreter asks of a number system."""
+
+    name: str
+    folds: bool
+    rules: dict[str, Callable]
+
+    def lift(self, x: np.ndarray, dtype) -> Any: ...
+
+    def gather(self, operands: Sequence, index: np.ndarray) -> Any: ...
+
+
+class Interpreter:
+    """Runs jaxprs in one arithmetic. Index maps that depend on shapes only are computed once an equation."""
+
+    def __init__(self, arithmetic: Arithmetic):
+        self.arithmetic = arithmetic
+        self._maps: dict[int, tuple] = {}
+
+    def run(self, closed: ClosedJaxpr, arguments: Sequence) -> list:
+        """The program's results on values of the arithmetic (or concrete arrays)."""
+        return self.evaluate(closed.jaxpr, closed.consts, arguments)
+
+    def evaluate(self, jaxpr, consts, arguments) -> list:
+        env: dict = {}
+
+        def read(atom):
+            return self._constant(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else env[atom]
+
+        for var, value in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = self._constant(value, var.aval.dtype)
+        env.update(zip(jaxpr.invars, arguments, strict=True))
+        for eqn in jaxpr.eqns:
+            env.update(zip(eqn.outvars, self.equation(eqn, [read(x) for x in eqn.invars]), strict=True))
+        return [read(x) for x in jaxpr.outvars]
+
+    def equation(self, eqn, operands: list) -> list:
+        name = eqn.primitive.name
+        rules = self.arithmetic.rules
+        if name in CONTROL and name not in rules:
+            return CONTROL[name](self, eqn, operands)
+        if name in CALLERS:
+            return self._call(_program(eqn), operands)
+        if name in structure.RULES and self._moves(name, operands):
+            return self._move(eqn, operands)
+        if all(isinstance(x, np.ndarray) for x in operands) and (
+            self.arithmetic.folds or not any(concrete.is_float(x) for x in operands)
+        ):
+            results = concrete.evaluate(eqn, operands)
+            if results is not None:
+                return [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+        if name not in rules:
+            raise unsupported(eqn, self.arithmetic.name)
+        return rules[name](eqn, *operands)
+
+    def _constant(self, value, dtype):
+        return self._own(concrete.carry(value), dtype)
+
+    def _own(self, x, dtype):
+        return x if self.arithmetic.folds or not concrete.is_float(x) else self.arithmetic.lift(x, dtype)
+
+    def _call(self, program, operands) -> list:
+        closed = isinstance(program, ClosedJaxpr)
+        return self.evaluate(program.jaxpr if closed else program, program.consts if closed else (), operands)
+
+    def _moves(self, name, operands) -> bool:
+        """Whether the operands that are not data are concrete."""
+        data = structure.data_operands(name, len(operands))
+        return all(isinstance(x, np.ndarray) for i, x in enumerate(operands) if i not in data)
+
+    def _move(self, eqn, operands) -> list:
+        name = eqn.primitive.name
+        positions = structure.data_operands(name, len(operands))
+        if len(positions) == len(operands):
+            if id(eqn) not in self._maps:
+                self._maps[id(eqn)] = (eqn, structure.index_maps(eqn, operands))
+            maps = self._maps[id(eqn)][1]
+        else:
+            maps = structure.index_maps(eqn, operands)
+        data = [operands[i] for i in positions]
+        if any((m == structure.FILLED).any() for m in maps):
+            raise unsupported(eqn, self.arithmetic.name, "an index is out of bounds, where JAX fills in NaN")
+        return [self.take(data, m, v.aval.dtype) for m, v in zip(maps, eqn.outvars, strict=True)]
+
+    def take(self, data: Sequence, index: np.ndarray, dtype):
+        """Moves elements: concrete where all operands are, else in the arithmetic."""
+        if all(isinstance(x, np.ndarray) for x in data):
+            flat = np.concatenate([x.ravel() for x in data]) if len(data) > 1 else data[0].ravel()
+            return flat[index]
+        lifted = [self.arithmetic.lift(x, dtype) if isinstance(x, np.ndarray) else x for x in data]
+        return self.arithmetic.gather(lifted, index)
+
+    def item(self, x, i: int, dtype):
+        """x[i]."""
+        if isinstance(x, np.ndarray):
+            return np.asarray(x[i])
+        inner = tuple(x.shape[1:])
+        size = int(np.prod(inner))
+        return self.arithmetic.gather([x], np.arange(i * size, (i + 1) * size).reshape(inner))
+
+    def stack(self, items: list, aval):
+        """Results of a loop, stacked along a new first axis."""
+        if not items:
+            return self._own(np.zeros(aval.shape, _carried(aval.dtype)), aval.dtype)
+        return self.take(items, np.arange(int(np.prod(aval.shape))).reshape(aval.shape), aval.dtype)
+
+
+def _carried(dtype):
+    return np.float64 if np.dtype(dtype).kind not in "iub" else dtype
+
+
+def _program(eqn):
+    for key in CALLS:
+        if key in eqn.params:
+            return eqn.params[key]
+    raise unsupported(eqn, "any", "it carries no program that the interpreter knows")
+
+
+def _scan(self: Interpreter, eqn, operands) -> list:
+    p = eqn.params
+    n, c = p["num_consts"], p["num_carry"]
+    consts, carry, xs = operands[:n], operands[n : n + c], operands[n + c :]
+    body = p["jaxpr"]
+    steps: list[list] = []
+    dtypes = [v.aval.dtype for v in body.jaxpr.invars[n + c :]]
+    for i in reversed(range(p["length"])) if p["reverse"] else range(p["length"]):
+        items = [self.item(x, i, d) for x, d in zip(xs, dtypes, strict=True)]
+        out = self._call(body, [*consts, *carry, *items])
+        carry = out[:c]
+        steps.append(out[c:])
+    if p["reverse"]:
+        steps.reverse()
+    avals = [v.aval for v in eqn.outvars[c:]]
+    return [*carry, *(self.stack([s[j] for s in steps], aval) for j, aval in enumerate(avals))]
+
+
+def _while(self: Interpreter, eqn, operands) -> list:
+    p = eqn.params
+    a, b = p["cond_nconsts"], p["body_nconsts"]
+    test, body, state = operands[:a], operands[a : a + b], operands[a + b :]
+    while True:
+        (go,) = self._call(p["cond_jaxpr"], [*test, *state])
+        if not isinstance(go, np.ndarray):
+            raise unsupported(eqn, self.arithmetic.name, "its condition depends on the data")
+        if not bool(go):
+            return list(state)
+        state = self._call(p["body_jaxpr"], [*body, *state])
+
+
+def _cond(self: Interpreter, eqn, operands) -> list:
+    which, *rest = operands
+    if not isinstance(which, np.ndarray):
+        raise unsupported(eqn, self.arithmetic.name, "its predicate depends on the data")
+    branches = eqn.params["branches"]
+    return self._call(branches[int(np.clip(int(which), 0, len(branches) - 1))], rest)
+
+
+def _linear_solve(self: Interpreter, eqn, operands) -> list:
+    """`jnp.linalg.solve` and its kin: the program that solves, on its own constants and the right-hand side."""
+    lengths, programs = eqn.params["const_lengths"], eqn.params["jaxprs"]
+    skip = lengths.matvec + lengths.vecmat
+    consts = operands[skip : skip + lengths.solve]
+    b = operands[skip + lengths.solve + lengths.transpose_solve :]
+    return self._call(programs.solve, [*consts, *b])
+
+
+CONTROL: dict[str, Callable] = {
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+    "custom_linear_solve": _linear_solve,
+}

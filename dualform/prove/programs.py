@@ -1,0 +1,116 @@
+"""Inputs of a proof, and the traced programs that it compares."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+
+DOMAINS = ("field", "log")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One array that an identity quantifies over.
+
+    Args:
+        shape: its shape.
+        domain: "field" for a value that programs add, multiply and divide; "log" for one that they only sum and
+            exponentiate, such as a log decay.
+        reset: for "log", a boolean array of `shape`: where it is -inf. A static case, since -inf is no number.
+
+    Raises:
+        ValueError: an unknown domain, or a `reset` that does not fit.
+    """
+
+    shape: tuple[int, ...]
+    domain: str = "field"
+    reset: Any = None
+
+    def __post_init__(self):
+        shape = (self.shape,) if isinstance(self.shape, (int, np.integer)) else self.shape
+        if not _is_shape(shape):
+            raise ValueError(f"shape: expected a tuple of non-negative integers, got {self.shape!r}")
+        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
+        if self.domain not in DOMAINS:
+            raise ValueError(f"domain: expected one of {DOMAINS}, got {self.domain!r}")
+        if self.reset is not None:
+            mask = np.asarray(self.reset)
+            if self.domain != "log" or mask.dtype != bool or mask.shape != self.shape:
+                raise ValueError(
+                    f"reset: expected a boolean array of shape {self.shape} on a 'log' input, "
+                    f"got {mask.dtype}{list(mask.shape)} on a {self.domain!r} input"
+                )
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Where the input is -inf."""
+        return np.zeros(self.shape, bool) if self.reset is None else np.asarray(self.reset)
+
+
+def _is_shape(x) -> bool:
+    return isinstance(x, tuple) and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in x)
+
+
+def _leaf(x) -> bool:
+    return isinstance(x, Input) or _is_shape(x) or hasattr(x, "shape")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs flattened: leaves and the tree to rebuild a call from them."""
+
+    leaves: tuple[Input, ...]
+    tree: Any
+
+    @staticmethod
+    def of(inputs: Sequence) -> "Signature":
+        """Shapes, `Input`s, arrays (for their shapes), and pytrees of them."""
+        leaves, tree = jax.tree.flatten(tuple(inputs), is_leaf=_leaf)
+        for x in leaves:
+            if not _leaf(x):
+                raise ValueError(f"inputs: expected shapes (tuples of integers), Input objects or pytrees of them, got {x!r}")
+        return Signature(tuple(x if isinstance(x, Input) else Input(tuple(getattr(x, "shape", x))) for x in leaves), tree)
+
+    def call(self, f: Callable, leaves: Sequence):
+        return f(*jax.tree.unflatten(self.tree, leaves))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A traced function: its jaxpr in JAX's default float, and the tree of its results."""
+
+    jaxpr: ClosedJaxpr
+    tree: Any
+
+    @staticmethod
+    def trace(f: Callable, signature: Signature) -> "Program":
+        if not callable(f):
+            raise ValueError(f"f: expected a function of {len(signature.leaves)} arrays, got {type(f).__name__}")
+        dtype = jax.dtypes.canonicalize_dtype(np.float64)
+        tree: list = []
+
+        def flat(*leaves):
+            out, structure = jax.tree.flatten(signature.call(f, leaves))
+            tree.append(structure)
+            return out
+
+        jaxpr = jax.make_jaxpr(flat)(*[jax.ShapeDtypeStruct(x.shape, dtype) for x in signature.leaves])
+        return Program(jaxpr, tree[-1])
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [x.shape for x in self.jaxpr.out_avals]
+
+
+def trace_both(f: Callable, g: Callable, signature: Signature) -> tuple[Program, Program]:
+    """Both programs, or the error for results that cannot be compared."""
+    pair = Program.trace(f, signature), Program.trace(g, signature)
+    if pair[0].tree != pair[1].tree or pair[0].shapes != pair[1].shapes:
+        raise ValueError(
+            f"f and g: expected results of one structure, got {pair[0].tree} of shapes {pair[0].shapes} "
+            f"and {pair[1].tree} of shapes {pair[1].shapes}"
+        )
+    return pair
