@@ -10,6 +10,7 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 AXES = {
     "n": "patterns",
@@ -23,6 +24,8 @@ FEATURES = ("V", "K")
 
 Sizes = dict[str, tuple[int, str]]
 """Axis name -> its size, and the argument that set it."""
+
+Scalar = float | Float[Array, ""]
 
 
 def array(name: str, value, layouts: str, sizes: Sizes | None = None, *, finite: bool = True) -> jax.Array:
@@ -73,14 +76,12 @@ def float_array(name: str, value) -> jax.Array:
     return x
 
 
-def scalar(name: str, value, *, positive: bool = False) -> float | jax.Array:
+def scalar(name: str, value, *, positive: bool = False) -> Scalar:
     """`value` as a Python float or a float array of shape (); finite, and above zero if `positive`."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
-    else:
-        number = float_array(name, value)
-        if number.shape != ():
-            raise ValueError(f"{name}: got shape {number.shape}, expected a single number; pass one value")
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    number: Scalar = float(value) if plain else float_array(name, value)
+    if jnp.shape(number) != ():
+        raise ValueError(f"{name}: got shape {jnp.shape(number)}, expected a single number; pass one value")
     require_finite(name, number)
     if positive and is_concrete(number) and not number > 0:
         raise ValueError(
@@ -116,7 +117,7 @@ def no_narrower(dtype, **arrays: jax.Array | None) -> None:
     for name, x in arrays.items():
         if x is not None and x.dtype != dtype and jnp.finfo(x.dtype).bits <= jnp.finfo(dtype).bits:
             raise ValueError(
-                f"{name}: got dtype {x.dtype}, expected {dtype}, which the patterns have, or wider; convert with .astype"
+                f"{name}: got dtype {x.dtype}, expected that of the patterns, {dtype}, or a wider one; use .astype"
             )
 
 

@@ -93,7 +93,7 @@ def delta_w(E: Errors, X: Inputs) -> Weight:
     return _dot(E.T, X).astype(dtype)
 
 
-def linear_attn(E: Errors, X: Inputs, x: Query, weights: Weights | None = None, scale: float = 1.0) -> Output:
+def linear_attn(E: Errors, X: Inputs, x: Query, weights: Weights | None = None, scale: _check.Scalar = 1.0) -> Output:
     r"""Linear attention: values E, keys X, query x, $\sum_i e_i\,(x_i \cdot x)$ (L2), or weighted (L8).
 
     Args:
@@ -246,8 +246,8 @@ def descent(W0: Weight, E: Errors, X: Inputs, x: Query) -> Output:
     return _read(W - jax.grad(loss)(W), x).astype(dtype)
 
 
-def error_signals(loss: Callable[[Array], Array], Y: Float[Array, "n V"], eta: float = 1.0) -> Errors:
-    r"""What a step of gradient descent adds for each pattern, by `jax.grad`: $e_i = -\eta\, \partial L / \partial y_i$ (L6).
+def error_signals(loss: Callable[[Array], Array], Y: Float[Array, "n V"], eta: _check.Scalar = 1.0) -> Errors:
+    r"""What a step of gradient descent adds for each pattern, $e_i = -\eta\, \partial L / \partial y_i$ (L6).
 
     Args:
         loss: function of all the layer's outputs `[n, V]`, e.g. everything that follows the layer; returns one number.
@@ -260,7 +260,7 @@ def error_signals(loss: Callable[[Array], Array], Y: Float[Array, "n V"], eta: f
     Raises:
         ValueError: wrong shapes or dtypes, concrete values that are not finite, a loss that is not a single number.
 
-    Cost: one forward and one backward pass of the loss.
+    Cost: one forward and one backward pass of the loss, by `jax.grad`.
 
     >>> target = jnp.array([[1.0, 1.0]])
     >>> print(error_signals(lambda Y: 0.5 * jnp.sum((Y - target) ** 2), jnp.array([[3.0, 1.0]]), eta=0.5))
@@ -276,7 +276,7 @@ def error_signals(loss: Callable[[Array], Array], Y: Float[Array, "n V"], eta: f
     return (-jnp.asarray(eta, wide.dtype) * jax.grad(loss)(wide)).astype(Y.dtype)
 
 
-def sgd_step(W0: Weight, X: Inputs, loss: Callable[[Array], Array], eta: float = 1.0) -> tuple[Weight, Errors]:
+def sgd_step(W0: Weight, X: Inputs, loss: Callable[[Array], Array], eta: _check.Scalar = 1.0) -> tuple[Weight, Errors]:
     r"""One step of SGD on any loss of the layer's outputs, and the error signals that it is made of (L6).
 
     The weight comes from `jax.grad` with respect to W, the error signals from `jax.grad` with respect to the outputs;
@@ -338,10 +338,10 @@ def with_bias(x: Float[Array, "*batch K"]) -> Float[Array, "*batch K+1"]:
 def _attend(E, X, x, weights=None):
     """(L2) and (L8) for one query or many."""
     if weights is not None and weights.ndim == x.ndim + 1:  # one weight per input channel
-        scores = jnp.einsum("...nk,...k->...n", weights * X, x, precision=jax.lax.Precision.HIGHEST)
-    else:
-        scores = _dot(x, X.T) if weights is None else weights * _dot(x, X.T)
-    return _dot(scores, E)
+        keys = weights * jnp.broadcast_to(X, weights.shape)
+        return _dot(jnp.einsum("...nk,...k->...n", keys, x, precision=jax.lax.Precision.HIGHEST), E)
+    scores = _dot(x, X.T)
+    return _dot(scores if weights is None else jnp.broadcast_to(weights, scores.shape) * scores, E)
 
 
 def _read(W, x):

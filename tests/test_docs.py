@@ -128,16 +128,27 @@ def test_readme_names_the_two_commands():
     assert 'pip install ".[test]" && pytest -n 2' in readme
 
 
-def test_the_readme_example_prints_what_the_readme_says():
+def readme_examples() -> list[tuple[str, str]]:
+    """Every Python block of the README with the output that follows it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code, printed = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", readme, re.S).groups()
-    assert len([line for line in code.splitlines() if line.strip()]) <= 8
+    return re.findall(r"```python\n(.*?)```\s+```text\n(.*?)```", readme, re.S)
+
+
+def test_the_readme_begins_with_an_example_of_eight_lines():
+    examples = readme_examples()
+    assert len(examples) >= 2
+    assert len([line for line in examples[0][0].splitlines() if line.strip()]) <= 8
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_readme_examples_print_what_the_readme_says(number):
+    code, printed = readme_examples()[number]
     lines: list[str] = []
     exec(compile(code, "README.md", "exec"), {"print": lambda *values: lines.append(" ".join(map(str, values)))})
     assert "\n".join(lines).split() == printed.split()
 
 
-def test_every_private_and_public_module_compiles_without_future_annotations():
+def test_no_module_needs_future_annotations_or_private_jax():
     for path in MODULES:
         assert "from __future__ import annotations" not in path.read_text(encoding="utf-8"), path
         assert "jax._src" not in path.read_text(encoding="utf-8"), path

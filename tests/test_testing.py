@@ -141,9 +141,20 @@ def test_cancelling_arrays_always_cancel_exactly(dtype, seed, exponent):
     assert [math.fsum(column) for column in array.T] == [0.0] * 4
 
 
-def test_small_arrays_shrink_element_by_element():
-    found = find(testing.arrays((2, 2)), lambda a: a[1, 0] > 1, settings=settings(SEARCH, phases=list(Phase)))
-    assert found[1, 0] == 2 and np.count_nonzero(found) == 1
+@pytest.mark.parametrize(
+    "family, smallest",
+    [
+        ("normal", [[0, 0], [2, 0]]),
+        ("integers", [[0, 0], [2, 0]]),
+        ("constant", [[2, 2], [2, 2]]),
+        ("duplicates", [[2, 0], [2, 0]]),
+        ("wide", [[1, 1], [10, 1]]),
+    ],
+)
+def test_small_arrays_shrink_element_by_element(family, smallest):
+    whole = settings(SEARCH, phases=[Phase.generate, Phase.shrink])
+    found = find(testing.arrays((2, 2), families=[family]), lambda a: a[1, 0] > 1, settings=whole)
+    assert found.tolist() == smallest
 
 
 def test_wide_values_reach_both_ends_in_float32():

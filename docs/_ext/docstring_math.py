@@ -61,7 +61,13 @@ def process(app, what, name, obj, options, lines):
     lines[:] = translate("\n".join(lines)).split("\n")
 
 
+def short_types(app, what, name, obj, options, signature, returns):
+    """Sphinx's hook: `Array` where the signature says in which private module JAX keeps it."""
+    return tuple(text and text.replace("jaxlib._jax.Array", "Array") for text in (signature, returns))
+
+
 def setup(app):
     """Register before napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-process-signature", short_types)
     return {"version": "1", "parallel_read_safe": True}

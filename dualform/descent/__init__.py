@@ -20,7 +20,7 @@ $$ \text{heavy ball:} \quad a_T = 1, \quad c_i = -\sum_{t \ge i} \eta_t\, \mu^{t
 $$ \text{Nesterov:} \quad a_T = 1, \quad c_i = -\eta_i - \mu \sum_{t \ge i} \eta_t\, \mu^{t-i}             \tag{O5} $$
 $$ \text{decay, coupled or not, no momentum:} \quad a_T = \prod_t (1 - \eta_t\lambda), \quad
    c_i = -\eta_i \prod_{t>i} (1 - \eta_t\lambda)                                                           \tag{O6} $$
-$$ \text{average of the weights:} \quad a_T = 1, \quad c_i = -\eta_i \sum_{t \ge i} (1-\rho)\,\rho^{T-t}       \tag{O7} $$
+$$ \text{weight average:} \quad a_T = 1, \quad c_i = -\eta_i \sum_{t \ge i} (1-\rho)\,\rho^{T-t}            \tag{O7} $$
 
 Clipping scales the gradient by a number that depends on all of it. Given the numbers of the recorded run, it is linear:
 

@@ -8,17 +8,17 @@ from dualform import _check
 from dualform.linear import linear_attn
 
 Gradients = Float[Array, "T V K"]
-Rate = float | Float[Array, " T"]
+Rate = _check.Scalar | Float[Array, " T"]
 
 
 def hadamard(
     gradients: Gradients,
     eta: Rate = 1e-3,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    b1: _check.Scalar = 0.9,
+    b2: _check.Scalar = 0.999,
+    eps: _check.Scalar = 1e-8,
+    weight_decay: _check.Scalar = 0.0,
 ) -> tuple[Float[Array, ""], Gradients]:
     r"""Adam and AdamW exactly, elementwise: $W_T = a_T W_0 - \sum_i C_i \odot \bar g_i$ (O10).
 
@@ -52,7 +52,12 @@ def hadamard(
 
 
 def adam_rates(
-    gradients: Gradients, eta: Rate = 1e-3, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    gradients: Gradients,
+    eta: Rate = 1e-3,
+    *,
+    b1: _check.Scalar = 0.9,
+    b2: _check.Scalar = 0.999,
+    eps: _check.Scalar = 1e-8,
 ) -> Gradients:
     r"""What Adam multiplies its first moment by, entry by entry (O10).
 
@@ -88,7 +93,7 @@ def adam_rates(
 
 
 def hadamard_from_rates(
-    rates: Gradients, eta: Rate = 0.0, *, b1: float = 0.0, weight_decay: float = 0.0
+    rates: Gradients, eta: Rate = 0.0, *, b1: _check.Scalar = 0.0, weight_decay: _check.Scalar = 0.0
 ) -> tuple[Float[Array, ""], Gradients]:
     r"""(O10) for any elementwise optimiser whose rates D were recorded: Adam, or RMSprop and AdaGrad with b1 = 0.
 
@@ -132,8 +137,8 @@ def run_from_rates(
     rates: Gradients,
     eta: Rate = 0.0,
     *,
-    b1: float = 0.0,
-    weight_decay: float = 0.0,
+    b1: _check.Scalar = 0.0,
+    weight_decay: _check.Scalar = 0.0,
 ) -> Float[Array, "V K"]:
     r"""The primal side of (O10): the elementwise optimiser itself, step by step, with its rates given.
 
@@ -178,7 +183,7 @@ def run_from_rates(
 
 
 def read_hadamard(
-    a: Float[Array, ""],
+    a: _check.Scalar,
     C: Gradients,
     W0: Float[Array, "V K"],
     gradients: Float[Array, "T V"],

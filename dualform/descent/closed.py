@@ -24,7 +24,7 @@ def plain(eta: Steps) -> Steps:
     return -_rates(eta)
 
 
-def heavy_ball(eta: Steps, momentum: float) -> Steps:
+def heavy_ball(eta: Steps, momentum: _check.Scalar) -> Steps:
     r"""Momentum: $c_i = -\sum_{t \ge i} \eta_t\, \mu^{t-i}$ (O4).
 
     >>> print(heavy_ball(jnp.array([1.0, 1.0, 1.0]), 0.5))
@@ -34,7 +34,7 @@ def heavy_ball(eta: Steps, momentum: float) -> Steps:
     return -jnp.sum(eta[:, None] * kept_after(_each("momentum", momentum, eta)), axis=0)
 
 
-def nesterov(eta: Steps, momentum: float) -> Steps:
+def nesterov(eta: Steps, momentum: _check.Scalar) -> Steps:
     r"""Nesterov's momentum: $c_i = -\eta_i - \mu \sum_{t \ge i} \eta_t\, \mu^{t-i}$ (O5).
 
     >>> print(nesterov(jnp.array([1.0, 1.0]), 0.5))
@@ -44,7 +44,7 @@ def nesterov(eta: Steps, momentum: float) -> Steps:
     return plain(eta) + jnp.asarray(mu, _rates(eta).dtype) * heavy_ball(eta, mu)
 
 
-def decay(eta: Steps, weight_decay: float) -> tuple[Float[Array, ""], Steps]:
+def decay(eta: Steps, weight_decay: _check.Scalar) -> tuple[Float[Array, ""], Steps]:
     r"""Weight decay without momentum, coupled or not: $a_T = \prod_t (1 - \eta_t\lambda)$,
     $c_i = -\eta_i \prod_{t > i} (1 - \eta_t \lambda)$ (O6). Returns (a_T, c): recency-weighted attention.
 
@@ -56,7 +56,7 @@ def decay(eta: Steps, weight_decay: float) -> tuple[Float[Array, ""], Steps]:
     return jnp.prod(kept), -eta * kept_after(kept)[-1:].sum(0)
 
 
-def averaged(eta: Steps, ema: float) -> Steps:
+def averaged(eta: Steps, ema: _check.Scalar) -> Steps:
     r"""The average of SGD's weights: $c_i = -\eta_i \sum_{t \ge i} (1 - \rho)\, \rho^{T-t}$ (O7).
 
     >>> print(averaged(jnp.array([1.0, 1.0]), 0.5))

@@ -9,8 +9,6 @@ from jaxtyping import Array, Float
 
 from dualform import _check
 
-Scalar = float | Float[Array, ""]
-
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -50,18 +48,20 @@ class Optimizer:
     ema=None)
     """
 
-    eta: Scalar | Float[Array, " T"]
-    momentum: Scalar = 0.0
+    eta: _check.Scalar | Float[Array, " T"]
+    momentum: _check.Scalar = 0.0
     nesterov: bool = False
-    dampening: Scalar = 0.0
-    weight_decay: Scalar = 0.0
+    dampening: _check.Scalar = 0.0
+    weight_decay: _check.Scalar = 0.0
     decoupled: bool = False
-    clip: Scalar | None = None
-    ema: Scalar | None = None
+    clip: _check.Scalar | None = None
+    ema: _check.Scalar | None = None
 
     def __post_init__(self):
         eta = self.eta if isinstance(self.eta, int | float) else _check.array("eta", self.eta, "| T")
-        checked = {"eta": eta if getattr(eta, "ndim", 0) else _check.scalar("eta", eta)}
+        checked: dict[str, _check.Scalar | None] = {
+            "eta": eta if getattr(eta, "ndim", 0) else _check.scalar("eta", eta)
+        }
         for name in ("momentum", "dampening", "weight_decay"):
             checked[name] = _check.scalar(name, getattr(self, name))
         for name in ("clip", "ema"):

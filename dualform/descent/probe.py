@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dualform import _check
@@ -70,12 +71,11 @@ def from_optax(tx: Any, T: int | None = None) -> Optimizer:
         found = _structure(play, steps, late, unit)
         eta = _learning_rates(play, steps, **found)
         found["clip"] = _clip(play, steps, late, unit)
-        if not counts or (T and (eta[:T] == eta[0]).all()):
-            eta[: steps if not counts else T] = rate = _shorter(eta[0], unit)
-        else:
-            rate = eta[:T]
+        constant = not counts or bool(T and (eta[:T] == eta[0]).all())
+        if constant:
+            eta[: T if counts else steps] = _shorter(eta[0], unit)
         _replay(play, eta, unit, **found)
-    return Optimizer(eta=rate, **found)
+    return Optimizer(eta=float(eta[0]) if constant else jnp.asarray(eta[:T]), **found)
 
 
 def _player(tx) -> tuple[Play, bool, float]:
@@ -87,11 +87,11 @@ def _player(tx) -> tuple[Play, bool, float]:
     @jax.jit
     def update(gradient, state, weight):
         updates, state = tx.update(tree(gradient), state, tree(weight))
-        return jax.numpy.concatenate([updates["first"].ravel(), updates["second"].ravel()]), state
+        return jnp.concatenate([updates["first"].ravel(), updates["second"].ravel()]), state
 
     try:
-        start = tx.init(tree(jax.numpy.zeros(ENTRIES)))
-        update(jax.numpy.ones(ENTRIES), start, jax.numpy.ones(ENTRIES))
+        start = tx.init(tree(jnp.zeros(ENTRIES)))
+        update(jnp.ones(ENTRIES), start, jnp.ones(ENTRIES))
     except Exception as reason:  # whatever a foreign transform raises
         raise ValueError(
             f"tx: got a {type(tx).__name__} that does not run on weights and gradients alone ({reason}), expected an "
@@ -105,28 +105,26 @@ def _player(tx) -> tuple[Play, bool, float]:
             updates.append(u)
         return np.array(updates)
 
-    dtypes = [jax.numpy.asarray(leaf).dtype for leaf in jax.tree.leaves(start)]
-    counts = any(jax.numpy.issubdtype(dtype, jax.numpy.integer) for dtype in dtypes)
-    units = [
-        float(jax.numpy.finfo(dtype).eps) / 2 for dtype in dtypes if jax.numpy.issubdtype(dtype, jax.numpy.floating)
-    ]
-    unit = max([2.0**-53, *units])
+    dtypes = [jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(start)]
+    counts = any(jnp.issubdtype(dtype, jnp.integer) for dtype in dtypes)
+    floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
+    unit = max([2.0**-53, *(float(jnp.finfo(dtype).eps) / 2 for dtype in floats)])
     if unit > 2.0**-24:
         raise _unlike("keeps its state in less than float32, where rounding is a part of what it does")
     return play, counts, unit
 
 
 def _responsive_step(play: Play, steps: int) -> int:
-    """Probe 1. The step, third or later, whose update is largest; refuses updates that are no multiples of gradients."""
+    """Probe 1. The step, third or later, of the largest update; refuses updates that are not scaled gradients."""
     gradients, entries = np.zeros((steps, ENTRIES)), np.array([2.0**-10, 1.0, 2.0**20])
     gradients[:, :3] = entries
     updates = play(gradients, np.zeros_like(gradients))[:, :3]
     # Powers of two pass through scalars and sums without rounding: equality is exact.
     if not (updates == updates[:, 1:2] * entries).all():
         raise ValueError(
-            "tx: got an optimiser that is adaptive or not linear, entry by entry, expected SGD in any variant of Optimizer. "
-            "Adam, RMSprop, AdaGrad, Lion and sign descent give each entry a rate of its own, so no coefficient per step "
-            "exists; use dualform.descent.hadamard, the exact form with one matrix per step"
+            "tx: got an optimiser that is adaptive or not linear, entry by entry, expected SGD in any variant of "
+            "Optimizer. Adam, RMSprop, AdaGrad, Lion and sign descent give each entry a rate of its own, so no "
+            "coefficient per step exists; use dualform.descent.hadamard, the exact form with one matrix per step"
         )
     return 2 + int(np.argmax(np.abs(updates[2:, 1])))
 
@@ -199,6 +197,8 @@ def _replay(play: Play, eta: np.ndarray, unit: float, *, momentum, nesterov, wei
         if decoupled:
             step, size = step + weight_decay * W, size + abs(weight_decay * W)
         roundings = (2 * NUMBER + 7) * (t + 1) + 6 * NUMBER
+        if roundings * unit > 0.1:
+            raise ValueError(f"T: got {len(eta)}, too many steps for what rounding leaves to compare; pass fewer")
         gamma = roundings * unit / (1 - roundings * unit)
         if not (np.abs(u + eta[t] * step) <= gamma * abs(eta[t]) * size).all():
             raise _unlike(f"leaves the closest candidate at step {t + 1} of a random run")

@@ -59,14 +59,14 @@ def pattern_weights(c: Float[Array, " T"], gradients: Outputs) -> Float[Array, "
     >>> print(pattern_weights(jnp.array([-1.0, -2.0]), [jnp.zeros((1, 3)), jnp.zeros((2, 3))]))
     [-1. -1. -1.]
     """
-    sizes = [gradients.shape[1]] * len(gradients) if _stacked(gradients) else [len(g) for g in gradients]
+    sizes = [len(g) for g in gradients] if isinstance(gradients, Sequence) else [gradients.shape[1]] * len(gradients)
     c = _check.array("c", c, "T", {"T": (len(sizes), "the minibatches")})
     step = np.repeat(np.arange(len(sizes)), sizes)
     return c[step] / np.asarray(sizes, c.dtype)[step]
 
 
 def read(
-    a: Float[Array, ""],
+    a: _check.Scalar,
     c: Float[Array, " T"],
     W0: Float[Array, "V K"],
     gradients: Outputs,
@@ -115,17 +115,13 @@ def read(
     return (a * initial + linear_attn(E, keys, x.astype(wide), weights.astype(wide))).astype(dtype)
 
 
-def _stacked(batches) -> bool:
-    return not isinstance(batches, list | tuple)
-
-
 def _minibatches(gradients, X):
     """Pairs of stacks `[T, B, V]`, `[T, B, K]`, checked: one pair if all minibatches are of a size, else one a step."""
-    if _stacked(gradients) != _stacked(X):
+    if isinstance(gradients, Sequence) != isinstance(X, Sequence):
         raise ValueError(
             "gradients, X: got an array and a sequence, expected two of a kind; pass both as [T, B, ...] arrays"
         )
-    if _stacked(gradients):
+    if not isinstance(gradients, Sequence):
         sizes: _check.Sizes = {}
         g, x = _check.array("gradients", gradients, "T B V", sizes), _check.array("X", X, "T B K", sizes)
         return [(g, x)], _check.same_dtype(gradients=g, X=x)

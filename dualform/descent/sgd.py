@@ -125,7 +125,7 @@ def run(
     return (W if rho is None else average).astype(W0.dtype)
 
 
-def clip_factors(norms: Float[Array, " T"], clip: float) -> Float[Array, " T"]:
+def clip_factors(norms: Float[Array, " T"], clip: _check.Scalar) -> Float[Array, " T"]:
     r"""The factor by which clipping scaled each step's gradient, $\min(1, \mathrm{clip} / \mathrm{norm}_t)$ (O8).
 
     torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 instead: for its runs pass `norms + 1e-6`.

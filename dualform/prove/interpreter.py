@@ -82,7 +82,7 @@ class Interpreter:
         ):
             results = concrete.evaluate(eqn, operands)
             if results is not None:
-                return [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+                return [self._own(np.asarray(x), v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
         if name not in rules:
             raise unsupported(eqn, self.arithmetic.name)
         return rules[name](eqn, *operands)
@@ -120,7 +120,7 @@ class Interpreter:
         """Moves elements: concrete where all operands are, else in the arithmetic."""
         if all(isinstance(x, np.ndarray) for x in data):
             flat = np.concatenate([x.ravel() for x in data]) if len(data) > 1 else data[0].ravel()
-            return flat[index]
+            return np.asarray(flat[index])
         lifted = [self.arithmetic.lift(x, dtype) if isinstance(x, np.ndarray) else x for x in data]
         return self.arithmetic.gather(lifted, index)
 

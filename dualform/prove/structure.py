@@ -51,6 +51,15 @@ def concatenate(eqn, *xs):
     return np.concatenate(xs, axis=int(eqn.params["dimension"]))
 
 
+def stack(eqn, *xs):
+    return np.stack(xs, axis=int(eqn.params.get("axis", eqn.params.get("dimension", 0))))
+
+
+def unstack(eqn, x):
+    axis = int(eqn.params.get("axis", eqn.params.get("dimension", 0)))
+    return [np.take(x, i, axis) for i in range(x.shape[axis])]
+
+
 def split(eqn, x):
     return np.split(x, np.cumsum(eqn.params["sizes"])[:-1], axis=int(eqn.params["axis"]))
 
@@ -131,6 +140,8 @@ RULES: dict[str, Callable] = {
     "slice": slice_,
     "rev": rev,
     "concatenate": concatenate,
+    "stack": stack,
+    "unstack": unstack,
     "split": split,
     "pad": pad,
     "dynamic_slice": dynamic_slice,

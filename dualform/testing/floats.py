@@ -6,6 +6,7 @@ that float64, for an oracle, can be had under either setting.
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +39,13 @@ def floats(dtype=np.float32, *, low: float | None = None, high: float | None = N
     dtype = np.dtype(dtype)
     limit = magnitudes(dtype)[1]
     low, high = (-limit if low is None else low), (limit if high is None else high)
-    width = 32 if dtype == np.dtype(jnp.bfloat16) else 8 * dtype.itemsize
-    native = {16: np.float16, 32: np.float32, 64: np.float64}[width]
-    bounds = {"min_value": float(native(low)), "max_value": float(native(high))}
-    drawn = st.floats(**bounds, width=width, allow_nan=False, allow_infinity=False, allow_subnormal=False)
+    # bfloat16 is drawn as float32, whose exponents it shares, and rounded.
+    options: dict[str, Any] = {"allow_nan": False, "allow_infinity": False, "allow_subnormal": False}
+    drawn: st.SearchStrategy[float]
+    if dtype == np.float16:
+        drawn = st.floats(float(np.float16(low)), float(np.float16(high)), width=16, **options)
+    elif dtype == np.float64:
+        drawn = st.floats(low, high, **options)
+    else:
+        drawn = st.floats(float(np.float32(low)), float(np.float32(high)), width=32, **options)
     return drawn.map(lambda value: float(rounded(value, dtype)))

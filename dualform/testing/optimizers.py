@@ -69,7 +69,7 @@ def optimizer_runs(draw: st.DrawFn, step_counts: tuple[int, ...] = STEP_COUNTS) 
     if optimizer.clip is None:
         return OptimizerRun(optimizer, steps, None)
     norms = draw(st.lists(st.sampled_from((0.5, 1.0, 2.0, 8.0, 64.0)), min_size=steps, max_size=steps))
-    return OptimizerRun(optimizer, steps, np.minimum(1.0, optimizer.clip / np.array(norms)))
+    return OptimizerRun(optimizer, steps, np.minimum(1.0, float(optimizer.clip) / np.array(norms)))
 
 
 def _fractions(low: int, high: int) -> st.SearchStrategy[float]:

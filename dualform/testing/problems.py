@@ -57,7 +57,8 @@ def linear_problems(
     ...     assert E.shape == (len(X), len(W0)) and x.shape[1] == W0.shape[1] == X.shape[1]
     >>> fits()
     """
-    return st.sampled_from(tuple(shapes)).flatmap(lambda shape: _of_shape(shape, dtype, families))
+    of_shape = {shape: _of_shape(shape, np.dtype(dtype), tuple(families)) for shape in shapes}
+    return st.sampled_from(tuple(shapes)).flatmap(of_shape.__getitem__)
 
 
 def float_dtypes(dtypes: Sequence[np.dtype] = FLOAT_DTYPES) -> st.SearchStrategy[np.dtype]:
@@ -118,7 +119,7 @@ def integer_problems(
                 f"shapes: got {shape}, too large for exact integers in {np.dtype(dtype)}; use a wider dtype"
             )
 
-    def of_shape(shape: LayerShape) -> st.SearchStrategy[LinearProblem]:
+    def integer_problem(shape: LayerShape) -> st.SearchStrategy[LinearProblem]:
         n, K, V, M = shape
         A = largest_exact_integer(shape, dtype)
 
@@ -131,4 +132,6 @@ def integer_problems(
 
         return st.builds(LinearProblem, *(integers(size) for size in [(V, K), (n, V), (n, K), (M, K)]))
 
-    return st.sampled_from(tuple(shapes)).flatmap(of_shape)
+    # Built once per shape: building strategies for each example takes longer than drawing from them.
+    of_shape = {shape: integer_problem(shape) for shape in shapes}
+    return st.sampled_from(tuple(shapes)).flatmap(of_shape.__getitem__)

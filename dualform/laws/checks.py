@@ -1,0 +1,204 @@
+"""How each stamp is earned: by proof, by a derived bound, by measurement, by a counterexample that stands."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law
+from dualform.prove import Input, ProofError, identical
+from dualform.prove.programs import Signature
+
+UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Unit roundoff of each dtype."""
+VACUOUS = 0.1
+"""A bound above this part of the output says nothing."""
+
+
+@dataclass
+class Result:
+    """What checking one stamp of one law gave."""
+
+    label: str
+    title: str
+    stamp: str
+    passed: bool
+    worst: float | None = None  # bounded: largest error / bound
+    failure_probability: float | None = None  # proved: over all its identities
+    vacuous: bool = False
+    reason: str = ""
+    seconds: float = 0.0
+    details: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def earned(self) -> str:
+        if not self.passed:
+            return "failed"
+        return "vacuous" if self.vacuous else self.stamp
+
+
+def check(law: Law, stamp: str, *, seed: int = 0, quick: bool = False, dtypes: Iterable[str] = ("float32",)) -> Result:
+    """One stamp of one law.
+
+    Args:
+        law, stamp: which.
+        seed: of all draws.
+        quick: the first case only, no gradients.
+        dtypes: for the bounded stamp.
+
+    Returns:
+        A `Result`; a law that fails says why in `reason`.
+    """
+    started = time.perf_counter()
+    cases = law.cases[:1] if quick else law.cases
+    if stamp not in law.stamps:
+        raise ValueError(f"stamp: {law.label} claims {law.stamps}, got {stamp!r}")
+    result = Result(law.label, law.title, stamp, True)
+    if stamp == PROVED:
+        _prove(cases, result, seed, gradients=not quick)
+    elif stamp == BOUNDED:
+        _bound(cases, result, seed, tuple(dtypes), draws=1 if quick else 3)
+    elif stamp == REFUTED:
+        _refute(cases, result, seed)
+    elif stamp == MEASURED:
+        _measure(law, result, seed)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _fail(result: Result, reason: str) -> None:
+    result.passed = False
+    result.reason = result.reason or reason
+
+
+def _prove(cases: Iterable[Case], result: Result, seed: int, gradients: bool) -> None:
+    """Every form of every case, and its vector-Jacobian products, against the first form."""
+    total = 0.0
+    for case in cases:
+        (reference, first), *others = case.forms.items()
+        for name, form in others:
+            pairs = [("value", first, form, case.inputs)]
+            if gradients and case.gradient:
+                inputs = (case.inputs, output_shapes(first, case.inputs))
+                pairs.append(("gradient", pullback(first), pullback(form), inputs))
+            for what, f, g, inputs in pairs:
+                certificate = identical(f, g, *inputs, seed=seed)
+                entry = {"case": case.name, "forms": [reference, name], "of": what, **certificate.to_dict()}
+                result.details.append(entry)
+                total += certificate.failure_probability if certificate.equal else 0.0
+                if certificate.equal is not True:
+                    _fail(result, f"{case.name}: {what} of '{name}' against '{reference}': {certificate}")
+    result.failure_probability = total
+
+
+def pullback(f: Callable) -> Callable:
+    """(arguments, cotangent) -> the vector-Jacobian product of f with respect to all arguments."""
+
+    def vjp(arguments, cotangent):
+        return jax.vjp(f, *arguments)[1](cotangent)
+
+    return vjp
+
+
+def output_shapes(f: Callable, inputs: tuple):
+    """The structure of f's result, with an `Input` for every array."""
+    signature = Signature.of(inputs)
+    dtype = jax.dtypes.canonicalize_dtype(np.float64)
+    shapes = jax.eval_shape(f, *jax.tree.unflatten(signature.tree, [jax.ShapeDtypeStruct(x.shape, dtype) for x in signature.leaves]))
+    return jax.tree.map(lambda s: Input(s.shape), shapes)
+
+
+def normal(case: Case, rng: np.random.Generator) -> tuple:
+    """Standard normal entries; log-domain inputs are negative."""
+    signature = Signature.of(case.inputs)
+    leaves = [
+        np.where(x.mask, -np.inf, -rng.exponential(size=x.shape)) if x.domain == "log" else rng.standard_normal(x.shape)
+        for x in signature.leaves
+    ]
+    return jax.tree.unflatten(signature.tree, leaves)
+
+
+def _bound(cases: Iterable[Case], result: Result, seed: int, dtypes: tuple[str, ...], draws: int) -> None:
+    """Every form, run in every dtype, against its float64 value: within the bound derived from its program."""
+    result.worst = 0.0
+    for case in cases:
+        rng = np.random.default_rng(seed)
+        for _ in range(draws):
+            arguments = (case.sample or (lambda r, c=case: normal(c, r)))(rng)
+            for dtype in dtypes if not case.exact else ("float32",):
+                _compare_forms(case, arguments, dtype, result)
+
+
+def _compare_forms(case: Case, arguments: tuple, dtype: str, result: Result) -> None:
+    with jax.enable_x64(dtype == "float64"):
+        rounded = jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), arguments)
+        outputs = {name: jax.tree.map(np.asarray, jax.jit(form)(*rounded)) for name, form in case.forms.items()}
+    reference = next(iter(case.forms))
+    for name, form in case.forms.items():
+        if case.exact:
+            error = _distance(outputs[name], outputs[reference])
+            entry = {"error": error, "bound": 0.0, "ratio": float(error > 0), "relative": 0.0}
+        else:
+            try:
+                value, bound = rounding_bound(form, *jax.tree.map(np.asarray, rounded))
+            except ProofError as reason:
+                return _fail(result, f"{case.name}: no bound for '{name}' in {dtype}: {reason}")
+            entry = _ratio(outputs[name], value, bound)
+        result.details.append({"case": case.name, "form": name, "dtype": dtype, **entry})
+        result.worst = max(result.worst or 0.0, entry["ratio"])
+        result.vacuous |= entry["relative"] > VACUOUS
+        if not entry["ratio"] <= 1.0:
+            _fail(result, f"{case.name}: '{name}' in {dtype} is off by {entry['error']:.3g}, bound {entry['bound']:.3g}")
+
+
+def _distance(a, b) -> float:
+    """Largest difference; infinite where NaN, or where shapes differ."""
+    worst = 0.0
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if np.shape(x) != np.shape(y):
+            return float("inf")
+        gap = np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64))
+        worst = max(worst, float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0)))
+    return worst
+
+
+def _ratio(computed, value, bound) -> dict[str, float]:
+    """Element by element: the largest error/bound, and where it occurs; the largest bound relative to the output."""
+    worst = {"ratio": 0.0, "error": 0.0, "bound": 0.0, "relative": 0.0}
+    for c, v, b in zip(*(jax.tree.leaves(x) for x in (computed, value, bound)), strict=True):
+        c, v, b = (np.ravel(np.asarray(x, np.float64)) for x in (c, v, b))
+        if not c.size:
+            continue
+        error = np.abs(c - v)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(error == 0, 0.0, error / b)
+        ratio = np.where(np.isnan(ratio), np.inf, ratio)
+        i = int(np.argmax(ratio))
+        if ratio[i] >= worst["ratio"]:
+            worst.update(ratio=float(ratio[i]), error=float(error[i]), bound=float(b[i]))
+        size = float(np.max(np.abs(v)))
+        worst["relative"] = max(worst["relative"], float(np.max(b)) / size if size else 0.0)
+    return worst
+
+
+def _refute(cases: Iterable[Case], result: Result, seed: int) -> None:
+    """A claim is refuted while its counterexample stands."""
+    for case in cases:
+        (name, claimed), (other, truth) = case.forms.items()
+        certificate = identical(claimed, truth, *case.inputs, seed=seed)
+        result.details.append({"case": case.name, "forms": [name, other], **certificate.to_dict()})
+        if certificate.equal is not False:
+            _fail(result, f"{case.name}: no counterexample to '{name}' = '{other}': {certificate}")
+
+
+def _measure(law: Law, result: Result, seed: int) -> None:
+    if law.measure is None:
+        return _fail(result, "the law claims to be measured but has no experiment")
+    m = law.measure(np.random.default_rng(seed))
+    result.details.append({"value": m.value, "interval": [m.low, m.high], "control": m.control, "meaning": m.meaning})
+    if not m.holds:
+        _fail(result, f"measured {m.value:.4g} in [{m.low:.4g}, {m.high:.4g}], control {m.control:.4g}: {m.meaning}")

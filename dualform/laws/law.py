@@ -1,0 +1,82 @@
+"""What a law is: an identity as data, with the programs that state its two sides and the stamps that it claims."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+PROVED, BOUNDED, MEASURED, REFUTED = "proved", "bounded", "measured", "refuted"
+STAMPS = (PROVED, BOUNDED, MEASURED, REFUTED)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number with its uncertainty and a control; `holds` says whether the claim survived."""
+
+    value: float
+    low: float
+    high: float
+    control: float
+    meaning: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """One setting of a law: programs of the same arguments that should agree, the first being the definition.
+
+    Args:
+        name: what distinguishes this setting.
+        forms: name -> function of the arguments; pytrees may go in and come out.
+        inputs: what the identity quantifies over, as for `dualform.prove.identical`.
+        sample: draws float64 numpy arguments for the bounded stamp; standard normal entries if None.
+        gradient: prove the vector-Jacobian products with respect to all arguments as well.
+        exact: the bound is zero: `sample` draws integers on which no form may round.
+    """
+
+    name: str
+    forms: Mapping[str, Callable]
+    inputs: tuple
+    sample: Callable[[np.random.Generator], tuple] | None = None
+    gradient: bool = True
+    exact: bool = False
+
+    def with_form(self, name: str, form: Callable) -> "Case":
+        """The same case with one form replaced, as a planted bug does."""
+        return replace(self, forms={**self.forms, name: form})
+
+
+@dataclass(frozen=True)
+class Law:
+    """A labelled identity or claim.
+
+    Args:
+        label: that of its equation, defined once in a chapter.
+        title: one line.
+        statement: in TeX.
+        cases: settings; for a refuted claim, forms that the claim says are equal.
+        stamps: what it earns; `verify` fails where it does not.
+        domain: for which inputs it holds.
+        measure: for a measured law, the experiment.
+        source: whose claim or identity.
+    """
+
+    label: str
+    title: str
+    statement: str
+    cases: tuple[Case, ...] = ()
+    stamps: tuple[str, ...] = (PROVED, BOUNDED)
+    domain: str = "all inputs"
+    measure: Callable[[np.random.Generator], Measurement] | None = None
+    source: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        unknown = [s for s in self.stamps if s not in STAMPS]
+        if unknown or not self.stamps:
+            raise ValueError(f"stamps: expected some of {STAMPS}, got {self.stamps!r}")
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}: {self.title}"

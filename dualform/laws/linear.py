@@ -1,0 +1,205 @@
+"""The laws of chapter 1: the linear layer updated by outer products."""
+
+import jax
+import jax.numpy as jnp
+
+from dualform import linear
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law, Measurement
+
+n, V, K, M = 64, 12, 16, 3
+LAYER = ((V, K), (n, V), (n, K))
+SMALL = ((2, 3), (5, 2), (5, 3))
+
+
+def summed(W0, E, X, x):
+    """(L1) as a sum of outer products, one pattern at a time, without a matrix product."""
+    W = W0
+    for i in range(E.shape[0]):
+        W = W + E[i][:, None] * X[i][None, :]
+    return jnp.sum(W * x[..., None, :], axis=-1)
+
+
+def attended(E, X, x, weights=None, scale=1.0):
+    """(L2) and (L8) as they are written: for each query a sum over patterns of value times weighted score."""
+    queries = x if x.ndim == 2 else x[None]
+    rows = []
+    for m in range(queries.shape[0]):
+        row = jnp.zeros(E.shape[1])
+        for i in range(E.shape[0]):
+            w = 1.0 if weights is None else weights[i] if weights.ndim == 1 else weights[m, i]
+            row = row + E[i] * scale * jnp.sum(X[i] * w * queries[m])
+        rows.append(row)
+    return jnp.stack(rows) if x.ndim == 2 else rows[0]
+
+
+def forms(**others):
+    """The forms of equation (1), from the definition down."""
+    return {"definition": summed, "primal": linear.primal, "dual": linear.dual, **others}
+
+
+def chunked(size):
+    return lambda W0, E, X, x: linear.chunked(W0, E, X, x, chunk_size=size)
+
+
+def squared(target):
+    return lambda Y: 0.5 * jnp.sum((Y - target) ** 2)
+
+
+def network(target, readout):
+    """A loss through a nonlinear layer: tanh, which the proof treats as an unknown function."""
+    return lambda Y: 0.5 * jnp.sum((jnp.tanh(Y) @ readout - target) ** 2)
+
+
+def trained(loss):
+    """One SGD step on a real loss, read at x: by the new weight, and by the dual form of its error signals."""
+
+    def by_weight(W0, X, x, eta, *data):
+        W1, _ = linear.sgd_step(W0, X, loss(*data), eta)
+        return jnp.sum(W1 * x, axis=-1)
+
+    def by_dual(W0, X, x, eta, *data):
+        _, E = linear.sgd_step(W0, X, loss(*data), eta)
+        return linear.dual(W0, E, X, x)
+
+    return {"new weight": by_weight, "dual": by_dual}
+
+
+def with_bias(form):
+    return lambda W0, b, E, X, x: form(jnp.concatenate([W0, b[:, None]], 1), E, linear.with_bias(X), linear.with_bias(x))
+
+
+def biased_layer(W0, b, E, X, x):
+    """A layer with a bias, both changed by the same error signals."""
+    W = W0 + sum(jnp.outer(E[i], X[i]) for i in range(E.shape[0]))
+    return jnp.sum(W * x, axis=-1) + b + jnp.sum(E, axis=0)
+
+
+def no_plus_one(W0, b, E, X, x):
+    """What the public code for the dual form reads: scores x_i.q, the bias as it was before training."""
+    return linear.dual(W0, E, X, x) + b
+
+
+def unseen(E, X, Y, x):
+    """LinearAttn of E + Z, with Z = (I - X (X'X)^-1 X') Y, which every input is orthogonal to."""
+    Z = Y - X @ jnp.linalg.solve(X.T @ X, X.T @ Y)
+    return linear.linear_attn(E + Z, X, x)
+
+
+def integers(rng):
+    """Entries that (L10) allows in float32: K A (A + n A^2) <= 2^24 for n = 64, K = 16."""
+    size = max(a for a in range(1, 200) if K * a * (a + n * a * a) <= 2**24)
+    return tuple(rng.integers(-size, size + 1, shape).astype(float) for shape in (*LAYER, (M, K)))
+
+
+def stagnation(rng) -> Measurement:
+    """4,096 updates of 2^-25 to a weight of 1 in float32: each is lost when added to the weight, none when summed first."""
+    W0, x = jnp.ones((1, 1), jnp.float32), jnp.ones(1, jnp.float32)
+    E, X = jnp.full((4096, 1), 2.0**-25, jnp.float32), jnp.ones((4096, 1), jnp.float32)
+    update = 4096 * 2.0**-25
+
+    def lost(form, W):
+        got = float(jax.jit(form)(W, E, X, x)[0]) - float(W[0, 0])
+        return abs(update - got) / update
+
+    by_recurrence, by_dual = lost(linear.recurrent, W0), lost(linear.dual, W0)
+    control = lost(linear.recurrent, jnp.zeros((1, 1), jnp.float32))
+    holds = by_recurrence == 1.0 and by_dual < 2.0**-10 and control < 2.0**-10
+    return Measurement(
+        by_recurrence, by_recurrence, by_recurrence, control,
+        f"part of the update that the recurrence loses beside W0 = 1 (dual form: {by_dual:.2g}; control: W0 = 0)", holds,
+    )  # fmt: skip
+
+
+LAWS = (
+    Law(
+        "L1", "the update is a sum of outer products",
+        r"F(x) = (W_0 + \Delta W) x, \quad \Delta W = \sum_i e_i x_i^\top",
+        (
+            Case("one query", {"definition": summed, "primal": linear.primal}, (*LAYER, (K,))),
+            Case("delta_w", {"definition": lambda E, X: sum(jnp.outer(E[i], X[i]) for i in range(E.shape[0])),
+                             "delta_w": linear.delta_w}, ((5, 2), (5, 3))),
+            Case("no pattern", {"definition": lambda W0, E, X, x: jnp.sum(W0 * x, -1), "primal": linear.primal},
+                 ((2, 3), (0, 2), (0, 3), (3,))),
+        ),
+    ),
+    Law(
+        "L2", "linear attention is a sum of values weighted by scores",
+        r"\mathrm{LinearAttn}(E, X, x) = \sum_i e_i (x_i \cdot x)",
+        (
+            Case("one query", {"definition": attended, "linear_attn": linear.linear_attn}, ((7, 3), (7, 4), (4,))),
+            Case("many queries", {"definition": attended, "linear_attn": linear.linear_attn}, ((5, 2), (5, 3), (4, 3))),
+        ),
+    ),
+    Law(
+        "L3", "the dual form: a changed layer is the old one plus linear attention",
+        r"(W_0 + \sum_i e_i x_i^\top) x = W_0 x + \mathrm{LinearAttn}(E, X, x)",
+        (
+            Case("many queries", {**forms(), "recurrent": linear.recurrent, "descent": linear.descent}, (*LAYER, (M, K))),
+            Case("one query", forms(), (*SMALL, (3,))),
+        ),
+        source="Aizerman et al. 1964; Irie et al. 2022; Dai et al. 2022",
+    ),
+    Law(
+        "L4", "one rank-1 update at a time", r"W_i = W_{i-1} + e_i x_i^\top, \quad F(x) = W_n x",
+        (Case("one query", {"definition": summed, "recurrent": linear.recurrent}, (*SMALL, (3,))),
+         Case("no pattern", {"primal": linear.primal, "recurrent": linear.recurrent}, ((2, 3), (0, 2), (0, 3), (3,)))),
+    ),
+    Law(
+        "L5", "whole chunks folded into the weight, the rest attended to",
+        r"F(x) = (W_0 + \sum_c E_c^\top X_c) x + \mathrm{LinearAttn}(E_{rest}, X_{rest}, x)",
+        tuple(Case(f"chunks of {size}", {"definition": summed, "chunked": chunked(size)}, ((2, 3), (7, 2), (7, 3), (2, 3)))
+              for size in (3, 1, 7, 64)),
+    ),
+    Law(
+        "L6", "error signals are minus the learning rate times the output gradients, from jax.grad",
+        r"e_i = -\eta\, \partial L / \partial y_i",
+        (
+            Case("linear loss", {"definition": summed, "descent": linear.descent}, (*SMALL, (3,))),
+            Case("squared loss", trained(squared), ((2, 3), (4, 3), (3,), (), (4, 2))),
+            Case("loss through tanh", trained(network), ((2, 3), (4, 3), (3,), (), (4, 2), (2, 2)), gradient=False),
+        ),
+        source="chain rule; claim C1",
+    ),
+    Law(
+        "L6", "\"the error signal is the gradient\", without learning rate and sign",
+        r"e_i = \partial L / \partial y_i",
+        (Case("squared loss", {
+            "as claimed": lambda W0, X, x, T: linear.dual(W0, X @ W0.T - T, X, x),
+            "a step of SGD": lambda W0, X, x, T: linear.sgd_step(W0, X, squared(T), 0.1)[0] @ x,
+        }, ((1, 2), (2, 2), (2,), (2, 1))),),
+        (REFUTED,), source="claim C2",
+    ),
+    Law(
+        "L7", "a bias adds 1 to every score", r"\tilde x = [x, 1]: \tilde x_i \cdot \tilde x = x_i \cdot x + 1",
+        (Case("one query", {"layer with bias": biased_layer, "dual": with_bias(linear.dual),
+                            "primal": with_bias(linear.primal)}, ((2, 3), (2,), (5, 2), (5, 3), (3,))),),
+    ),
+    Law(
+        "L7", "\"scores of a layer with a bias are x_i.q\", without the 1", r"\tilde x_i \cdot \tilde x = x_i \cdot x",
+        (Case("one query", {"as read": no_plus_one, "layer with bias": biased_layer}, ((1, 2), (1,), (2, 1), (2, 2), (2,))),),
+        (REFUTED,), source="the public analysis code of Irie et al. 2022",
+    ),
+    Law(
+        "L8", "weights may depend on the query, and on the input channel",
+        r"\sum_i e_i (x_i \cdot \mathrm{diag}(w_{ti}) x_t)",
+        tuple(Case(name, {"definition": attended, "linear_attn": linear.linear_attn}, ((5, 2), (5, 3), (4, 3), shape))
+              for name, shape in (("[M, n, K]", (4, 5, 3)), ("[M, n]", (4, 5)), ("[n]", (5,)))),
+    ),
+    Law(
+        "L9", "coefficients are not unique", r"Z^\top X = 0 \Rightarrow \mathrm{LinearAttn}(E + Z, X, x) = \mathrm{LinearAttn}(E, X, x)",
+        (Case("projection", {"definition": lambda E, X, Y, x: linear.linear_attn(E, X, x), "E + Z": unseen},
+              ((6, 2), (6, 3), (6, 2), (3,)), gradient=False),),
+        (PROVED,), domain="n > K, inputs of full rank",
+    ),
+    Law(
+        "L10", "on small integers no form rounds: all agree bit for bit", r"K A (A_0 + n A^2) \le 2^p",
+        (Case("float32", {**forms(), "recurrent": linear.recurrent, "chunked": chunked(7), "descent": linear.descent},
+              (*LAYER, (M, K)), sample=integers, exact=True),),
+        (BOUNDED,), domain="integers as large as the condition allows",
+    ),
+    Law(
+        "L4", "updates too small for the weight stagnate in the recurrence and survive in the dual form",
+        r"W_0 = 1,\ e_i x_i = 2^{-25},\ n = 4096", (), (MEASURED,), domain="float32", measure=stagnation,
+    ),
+)  # fmt: skip
+
