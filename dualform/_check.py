@@ -122,9 +122,14 @@ def no_narrower(dtype, **arrays: jax.Array | None) -> None:
 
 
 def compute_dtype(*values) -> jnp.dtype:
-    """The dtype to compute in: float64 if any array has it, else float32 (so bfloat16 and float16 are widened)."""
-    double = any(getattr(x, "dtype", None) == jnp.float64 for x in values)
-    return jnp.dtype(jnp.float64 if double else jnp.float32)
+    """The dtype to compute in: float64 if any array has it, else float32 (so bfloat16 and float16 are widened).
+
+    Python numbers have no say; without any array it is JAX's default float.
+    """
+    dtypes = [x.dtype for x in values if hasattr(x, "dtype")]
+    if not dtypes:
+        return jnp.result_type(float)
+    return jnp.dtype(jnp.float64 if jnp.float64 in dtypes else jnp.float32)
 
 
 def is_concrete(x) -> bool:

@@ -290,7 +290,7 @@ def test_jit_and_vmap_change_nothing(form):
 @forms
 @pytest.mark.parametrize("n", [0, 5])
 def test_gradients_equal_their_own_definition_exactly(form, n):
-    """Of sum_m r_m . F(x_m): by W0 sum r x', by e_i sum r (x_i.x), by x_i sum (r.e_i) x, by x_m W0'r + sum (r.e_i) x_i."""
+    """Of sum r.F(x): by W0 sum r x', by e_i sum r (x_i.x), by x_i sum (r.e_i) x, by x W0'r + sum (r.e_i) x_i."""
     W0, E, X, x = problem(n, seed=15, largest=3)
     (r,) = integers(16, (M, V), largest=3)
     by = [np.zeros(a.shape) for a in (W0, E, X, x)]

@@ -1,5 +1,6 @@
 """Inputs of a proof, and the traced programs that it compares."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,7 @@ class Program:
     def trace(f: Callable, signature: Signature) -> "Program":
         if not callable(f):
             raise ValueError(f"f: expected a function of {len(signature.leaves)} arrays, got {type(f).__name__}")
+        _accepts(f, signature)
         dtype = jax.dtypes.canonicalize_dtype(np.float64)
         tree: list = []
 
@@ -103,6 +105,20 @@ class Program:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return [x.shape for x in self.jaxpr.out_avals]
+
+
+def _accepts(f: Callable, signature: Signature) -> None:
+    """A clear error for a wrong number of inputs, where Python can tell."""
+    count = len(jax.tree_util.treedef_children(signature.tree))
+    try:
+        parameters = inspect.signature(f)
+    except (TypeError, ValueError):  # built-in functions have none
+        return
+    try:
+        parameters.bind(*range(count))
+    except TypeError as reason:
+        name = getattr(f, "__name__", "f")
+        raise ValueError(f"inputs: got {count}, but {name}({', '.join(parameters.parameters)}) {reason}; give one input per argument") from None
 
 
 def trace_both(f: Callable, g: Callable, signature: Signature) -> tuple[Program, Program]:

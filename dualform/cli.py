@@ -1,0 +1,237 @@
+"""The command line: parses and prints, nothing else."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dualform import files
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0 when every law earns the stamp that it claims, 1 when one does not, 2 for bad usage."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return USAGE
+    try:
+        return options.run(options)
+    except ValueError as error:
+        print(f"dualform {options.command}: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        print(f"dualform {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    from importlib.metadata import version
+
+    parser = argparse.ArgumentParser(
+        prog="dualform",
+        description="A linear layer updated by outer products is linear attention over its training data: check it.",
+    )
+    parser.add_argument("--version", action="version", version=f"dualform {version('dualform')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    verify = commands.add_parser(
+        "verify",
+        help="check every law at every stamp that it claims, then a trained network",
+        description="Proves, bounds, measures or refutes every law, then rebuilds a trained digit classifier from its "
+        "recorded training. Exit status: 0 all stamps earned, 1 not all, 2 bad usage.",
+    )
+    verify.add_argument("--quick", action="store_true", help="fewer cases, float32 only, under 30 seconds")
+    verify.add_argument("--only", metavar="LABEL", help="one equation label (L3), a chapter's letter (O), or 'digits'")
+    verify.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random draws (default 0)")
+    verify.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    verify.add_argument("--plot", type=Path, metavar="FILE", help="draw error against bound (.png, .svg or .pdf)")
+    verify.set_defaults(run=_verify)
+
+    laws = commands.add_parser("list", help="list the laws and their stamps", description="Lists the laws.")
+    laws.add_argument("--only", metavar="LABEL", help="one equation label, or a chapter's letter")
+    laws.add_argument("--json", type=Path, metavar="FILE", help="write the list as JSON")
+    laws.set_defaults(run=_list)
+
+    prove = commands.add_parser(
+        "prove",
+        help="decide whether two functions of yours are the same",
+        description="Proves or refutes that two JAX functions agree, by exact arithmetic on their programs.",
+        epilog="example: dualform prove mine:fast mine:slow --input 4,3 --input 3 --input 4:log",
+    )
+    prove.add_argument("f", metavar="MODULE:F", help="a function of arrays")
+    prove.add_argument("g", metavar="MODULE:G", help="another, with the same arguments")
+    prove.add_argument(
+        "--input", action="append", default=[], metavar="SHAPE[:log]", required=True,
+        help="shape of the next argument, e.g. 4,3; 'scalar' for a number; ':log' for a log-domain input",
+    )  # fmt: skip
+    prove.add_argument("--trials", type=_natural, default=3, metavar="N", help="independent draws (default 3)")
+    prove.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random draws (default 0)")
+    prove.add_argument("--json", type=Path, metavar="FILE", help="write the certificate as JSON")
+    prove.set_defaults(run=_prove)
+    return parser
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {value}")
+    return value
+
+
+def _verify(options) -> int:
+    from dualform.verify import plan, script, verify
+
+    plan(quick=options.quick, only=options.only, seed=options.seed)  # an unknown label is bad usage, before any work
+    for path in (options.json, options.plot):
+        _writable(path)
+    with _progress() as progress:
+        report = verify(quick=options.quick, only=options.only, seed=options.seed, progress=progress)
+    _print_report(report)
+    if options.json is not None:
+        files.write_json(options.json, report.to_dict())
+    if options.plot is not None:
+        from dualform import plots
+
+        plots.error_against_bound(report.to_dict(), options.plot)
+    for result in report.results:
+        if not result.passed:
+            print(f"\n{result.label} {result.title}\n  {result.reason}\nTo reproduce:\n\n{script(result, report)}")
+    return OK if report.passed else FAILED
+
+
+def _writable(path: Path | None) -> None:
+    """Fails before the work, not after it."""
+    if path is not None:
+        if not path.parent.is_dir():
+            raise ValueError(f"{path}: the folder {path.parent} does not exist; make it first")
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder, expected the name of a file")
+
+
+@contextmanager
+def _progress():
+    """A bar on a terminal, nothing in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("verify")
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+
+
+def _table(*columns: tuple[str, str]):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=name == "law", overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _console():
+    """As wide as the terminal; in a pipe wide enough for any row."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def _print_report(report) -> None:
+    table = _table(("law", "left"), ("", "left"), ("stamp", "left"), ("error/bound", "right"), ("P(false proof)", "right"), ("s", "right"))
+    styles = {"failed": "bold red", "vacuous": "yellow"}
+    for r in report.results:
+        worst = "" if r.worst is None else f"{r.worst:.2f}" if r.worst else "0"
+        chance = "" if r.failure_probability is None else f"{r.failure_probability:.0e}"
+        style = styles.get(r.earned, "green")
+        table.add_row(r.label, r.title, f"[{style}]{r.earned}[/]", worst, chance, f"{r.seconds:.1f}")
+    console = _console()
+    console.print(table)
+    for r in report.results:
+        for d in r.details:
+            if "meaning" in d:
+                console.print(f"{r.label} measured {d['value']:.4g}: {d['meaning']}", highlight=False)
+            if "accuracy" in d:
+                console.print(
+                    f"{r.title}: on {d['queries']} unseen digits (accuracy of the network {d['accuracy']:.1%}) largest "
+                    f"difference {d['error']:.2g}, allowed {d['bound']:.2g}, output up to {d['output']:.3g}",
+                    highlight=False,
+                )
+    failed = sum(not r.passed for r in report.results)
+    verdict = "every law earned its stamp" if report.passed else f"{failed} of {len(report.results)} stamps not earned"
+    console.print(f"{verdict} ({len(report.results)} stamps, {report.seconds:.0f} s, seed {report.seed})", highlight=False)
+
+
+def _list(options) -> int:
+    from dualform.laws import LAWS, find
+
+    laws = LAWS if options.only is None else find(options.only)
+    if options.json is not None:
+        fields = ("label", "title", "statement", "stamps", "domain", "source")
+        files.write_json(options.json, [{k: getattr(law, k) for k in fields} for law in laws])
+        return OK
+    table = _table(("law", "left"), ("", "left"), ("stamps", "left"), ("domain", "left"))
+    for law in laws:
+        table.add_row(law.label, law.title, ", ".join(law.stamps), law.domain)
+    _console().print(table)
+    return OK
+
+
+def _prove(options) -> int:
+    from dualform.prove import identical
+
+    f, g = (_function(name) for name in (options.f, options.g))
+    _writable(options.json)
+    certificate = identical(f, g, *map(_input, options.input), trials=options.trials, seed=options.seed)
+    print(certificate)
+    if options.json is not None:
+        files.write_json(options.json, certificate.to_dict())
+    return OK if certificate.equal else FAILED
+
+
+def _function(name: str):
+    """MODULE:FUNCTION, found from the current folder as well."""
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ValueError(f"{name}: expected MODULE:FUNCTION, e.g. dualform.linear:dual")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except ImportError as reason:
+        raise ValueError(f"{name}: cannot import {module}: {reason}") from reason
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{name}: {module} has no {attribute}")
+        found = getattr(found, part)
+    return found
+
+
+def _input(text: str):
+    """4,3 or scalar, with :log for the log domain."""
+    from dualform.prove import Input
+
+    shape, _, domain = text.partition(":")
+    try:
+        sizes = () if shape in ("scalar", "") else tuple(int(n) for n in shape.strip("()[], ").split(","))
+    except ValueError:
+        raise ValueError(f"--input {text}: expected sizes such as 4,3 or 'scalar', and ':log' for gates") from None
+    return Input(sizes, domain or "field")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The main job: every law at every stamp that it claims, then the trained network. `dualform verify` prints the report."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from dualform.laws import LAWS, Law, Result, check, find
+from dualform.laws.law import BOUNDED
+
+DTYPES = {"quick": ("float32",), "full": ("float64", "float32", "bfloat16", "float16")}
+DIGITS = "digits"
+"""The label that selects the trained network alone."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with (jobs done, jobs in all, what comes next)."""
+
+
+@dataclass
+class Report:
+    """All results of a run, and what is needed to repeat it."""
+
+    seed: int
+    quick: bool
+    only: str | None = None
+    results: list[Result] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every law earned the stamp that it claims."""
+        return bool(self.results) and all(r.passed for r in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: versions, seed and all results. Numbers that are not finite become None."""
+        return {
+            "dualform": version("dualform"),
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "seed": self.seed,
+            "quick": self.quick,
+            "only": self.only,
+            "seconds": self.seconds,
+            "passed": self.passed,
+            "results": [_plain({**asdict(r), "earned": r.earned}) for r in self.results],
+        }
+
+
+def verify(*, quick: bool = False, only: str | None = None, seed: int = 0, progress: Progress | None = None) -> Report:
+    """Checks every law at every stamp that it claims, then the digits.
+
+    Args:
+        quick: fewer cases, float32 only, no gradients, a short training.
+        only: a label such as "L3", a chapter's letter, or "digits".
+        seed: of all random draws.
+        progress: called before each job.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ValueError: an unknown label.
+    """
+    report = Report(seed, quick, only)
+    started = time.perf_counter()
+    jobs = plan(quick=quick, only=only, seed=seed)
+    for i, (name, job) in enumerate(jobs):
+        if progress is not None:
+            progress(i, len(jobs), name)
+        report.results += job()
+    if progress is not None:
+        progress(len(jobs), len(jobs), "done")
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def plan(*, quick: bool, only: str | None, seed: int) -> list[tuple[str, Callable[[], list[Result]]]]:
+    """The jobs of a run: (what, function)."""
+    laws = [] if only == DIGITS else LAWS if only is None else find(only)
+    jobs: list[tuple[str, Callable[[], list[Result]]]] = []
+    for law in laws:
+        for stamp in law.stamps:
+            jobs.append((f"{law.label} {stamp}", lambda law=law, stamp=stamp: [_checked(law, stamp, seed, quick)]))
+    if only in (None, DIGITS):
+        jobs.append(("digits", lambda: digits(seed, quick)))
+    return jobs
+
+
+def _checked(law: Law, stamp: str, seed: int, quick: bool) -> Result:
+    try:
+        return check(law, stamp, seed=seed, quick=quick, dtypes=DTYPES["quick" if quick else "full"])
+    except Exception as error:  # a law that crashes has failed; the others still run
+        return Result(law.label, law.title, stamp, False, reason=f"{type(error).__name__}: {error}")
+
+
+def digits(seed: int, quick: bool) -> list[Result]:
+    """(O9) on a network trained on handwritten digits, one result for each layer."""
+    from dualform import digits as case
+
+    started = time.perf_counter()
+    training = case.train(case.load(seed), epochs=1 if quick else 6, seed=seed, queries=2 if quick else 20)
+    results = []
+    for i, layer in enumerate(training.layers, 1):
+        c = case.compare(layer, training.optimizer)
+        T, B = layer.gradients.shape[:2]
+        result = Result("O9", f"layer {i} of a trained digit classifier is attention over {T * B} patterns", BOUNDED, True)
+        result.worst = c.ratio
+        result.vacuous = bool(np.max(c.bound) > 0.1 * np.max(np.abs(c.trained)))
+        result.passed = bool(c.ratio <= 1.0)
+        result.reason = "" if result.passed else f"off by {np.max(c.error):.3g}, allowed {np.max(c.bound):.3g}"
+        result.details.append({
+            "case": f"digits, layer {i}", "form": "trained layer against its patterns", "dtype": "float32",
+            "ratio": c.ratio, "error": float(np.max(c.error)), "bound": float(np.max(c.bound)),
+            "relative": float(np.max(c.bound) / np.max(np.abs(c.trained))), "steps": T, "patterns": T * B,
+            "queries": len(c.trained), "accuracy": training.accuracy, "output": float(np.max(np.abs(c.trained))),
+        })  # fmt: skip
+        result.seconds = time.perf_counter() - started
+        started = time.perf_counter()
+        results.append(result)
+    return results
+
+
+def script(result: Result, report: Report) -> str:
+    """A program that repeats a failed check and shows why it fails."""
+    mode = "quick" if report.quick else "full"
+    if result.title.startswith("layer "):
+        return f"from dualform.verify import digits\n\nfor result in digits(seed={report.seed}, quick={report.quick}):\n    print(result.earned, result.reason)\n"
+    return (
+        "from dualform.laws import check, find\n\n"
+        f"law = next(law for law in find({result.label!r}) if law.title == {result.title!r})\n"
+        f"result = check(law, {result.stamp!r}, seed={report.seed}, quick={report.quick}, dtypes={DTYPES[mode]!r})\n"
+        "print(result.earned, result.reason)\n"
+        "for detail in result.details:\n    print(detail)\n"
+    )
+
+
+def _plain(x):
+    if isinstance(x, dict):
+        return {str(k): _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_plain(v) for v in x]
+    if isinstance(x, (bool, str)) or x is None or isinstance(x, int):
+        return x
+    return float(x) if np.isfinite(x) else None
