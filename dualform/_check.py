@@ -144,9 +144,10 @@ def require_finite(name: str, x) -> None:
     elif not is_concrete(x):
         return
     else:
-        places = np.argwhere(~np.asarray(jnp.isfinite(x)))
+        known = np.asarray(x)  # numpy: inside a trace jnp would record, not compute
+        places = np.argwhere(~np.isfinite(known))
         bad, where = len(places) > 0, f" at {places[0].tolist()}" if x.ndim and len(places) else ""
-        x = x[tuple(places[0])] if bad else x
+        x = known[tuple(places[0])] if bad else x
     if bad:
         raise ValueError(
             f"{name}: got {float(x)}{where}, expected finite numbers; find where it arose and mend it there"

@@ -20,7 +20,7 @@ import numpy as np
 
 from dualform.descent import Optimizer, coefficients, run
 from dualform.linear import linear_attn, with_bias
-import dualform.prove
+from dualform.prove import rounding_bound
 
 HIDDEN, CLASSES, BATCH, TRAINED = 32, 10, 50, 1500
 ETA, MOMENTUM, DECAY = 0.2, 0.9, 1e-3
@@ -162,5 +162,5 @@ def compare(layer: Layer, optimizer: Optimizer) -> Comparison:
     arguments = (layer.initial, layer.gradients, layer.inputs, layer.queries)
     trained = np.asarray(_apply(layer.trained, layer.queries), np.float64)
     dual = np.asarray(jax.jit(by_patterns(optimizer))(*arguments), np.float64)
-    bounds = [dualform.prove.rounding_bound(program(optimizer), *map(np.asarray, arguments))[1] for program in (by_weight, by_patterns)]
+    bounds = [rounding_bound(program(optimizer), *map(np.asarray, arguments))[1] for program in (by_weight, by_patterns)]
     return Comparison(trained, dual, np.abs(trained - dual), bounds[0] + bounds[1])

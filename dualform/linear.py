@@ -37,8 +37,9 @@ what the training run did, not what the matrix is.
 
 $$ Z^\top X = 0 \;\Rightarrow\; \mathrm{LinearAttn}(E + Z, X, x) = \mathrm{LinearAttn}(E, X, x)              \tag{L9} $$
 
-And on integers no form rounds, so all of them return the same number, bit for bit, as long as every partial sum fits
-in the $p$ bits of the float (24 in float32): for $|W_0| \le A_0$ and all other entries at most $A$,
+And on integers no form rounds, so all of them return the same number (`==`; only the sign of a zero may differ) as
+long as every partial sum fits in the $p$ bits of the float, 24 in float32: for $|W_0| \le A_0$ and all other entries at
+most $A$,
 
 $$ K A\, (A_0 + n A^2) \le 2^p \;\Rightarrow\; \text{(L1) = (L3) = (L4) = (L5) = (L6), exactly.}          \tag{L10} $$
 

@@ -65,7 +65,6 @@ def draw(report: dict[str, Any]):
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle("Rounding: the largest error that was seen, and the bound derived from the program")
-    figure.supxlabel("relative to the largest output")
     return figure
 
 
@@ -79,7 +78,7 @@ def _panel(panel, dtype: str, table: dict[str, dict[str, tuple[float, float]]]) 
     panel.plot(shown[~exact], at[~exact], DTYPE_STYLE[dtype], color=OKABE_ITO["blue"], markersize=4.5, label="largest error")
     panel.plot(shown[exact], at[exact], "<", color="white", markeredgecolor=OKABE_ITO["blue"], markersize=5, label="no error at all")
     panel.plot(bounds, at, "|", color=OKABE_ITO["red"], markersize=9, markeredgewidth=2, label="derived bound")
-    panel.set(xscale="log", title=dtype, ylim=(-0.7, len(table) - 0.3))
+    panel.set(xscale="log", title=dtype, xlabel="relative to the largest output", ylim=(-0.7, len(table) - 0.3))
     panel.grid(axis="x", color="0.9")
     panel.tick_params(axis="y", labelsize=8)
     for side in ("top", "right"):

@@ -104,7 +104,7 @@ def digits(seed: int, quick: bool) -> list[Result]:
     from dualform import digits as case
 
     started = time.perf_counter()
-    training = case.train(case.load(seed), epochs=1 if quick else 6, seed=seed, queries=2 if quick else 20)
+    training = case.train(case.load(seed), epochs=1 if quick else 6, seed=seed, queries=2 if quick else 6)
     results = []
     for i, layer in enumerate(training.layers, 1):
         c = case.compare(layer, training.optimizer)

@@ -447,8 +447,8 @@ def adam_loop(W0, gradients, eta, b1, b2, eps, decay):
 @pytest.mark.parametrize("b1, b2, decay", [(0.9, 0.999, 0.0), (0.5, 0.9, 0.125), (0.0, 0.9, 0.0)], ids=str)
 @pytest.mark.parametrize("T", [0, 1, 6])
 def test_hadamard_is_adam_exactly(b1, b2, decay, T):
-    """Against the loop and optax, in float64. b^t has t roundings, so 1 - b^t has t b^t / (1 - b^t) <= t / (1 - b); v is
-    a sum of positive terms with 4 roundings a step, its root halves them; m, C and the decay have 4 a step each."""
+    """Against the loop and optax, in float64. b^t has t roundings, so 1 - b^t has t b^t / (1 - b^t) <= t / (1 - b); v
+    is a sum of positive terms with 4 roundings a step, its root halves them; m, C and the decay have 4 a step each."""
     rng = np.random.default_rng(50)
     W0, gradients, eta = rng.standard_normal((V, K)), rng.standard_normal((T, V, K)), rng.uniform(0.01, 0.1, T)
     tx = optax.adamw(lambda t: jnp.asarray(eta if T else [0.0])[t], b1=b1, b2=b2, eps=1e-8, weight_decay=decay)
@@ -469,7 +469,7 @@ def test_hadamard_is_adam_exactly(b1, b2, decay, T):
 
 
 def test_rates_to_coefficients_is_exact_on_integers():
-    """(O10) with the rates given: run, coefficients and the reading agree; b1 = 2 and decay 1 keep integers integers."""
+    """(O10) with the rates given: run, coefficients and reading agree; b1 = 2 and decay 1 keep integers integers."""
     T = 3
     W0, D, eta = integers(51, (V, K), (T, V, K), (T,))
     g, X, q = integers(52, (T, V), (T, K), (K,))
@@ -523,7 +523,7 @@ def test_two_patterns_change_a_layer_by_rank_two_at_most_but_for_the_decay():
 
 
 def test_one_pattern_changes_a_layer_by_full_rank_under_adam():
-    """g = [1, 3], x = [1, 2], eps = 1: the step g x' / (|g x'| + 1) = [[1/2, 2/3], [3/4, 6/7]] has determinant -1/14."""
+    """g = [1, 3], x = [1, 2], eps = 1: step g x' / (|g x'| + 1) = [[1/2, 2/3], [3/4, 6/7]] has determinant -1/14."""
     _, C = hadamard(np.float32([[[1, 2], [3, 6]]]), 1.0, eps=1.0)
     step = np.asarray(C[0], np.float64) * [[1, 2], [3, 6]]
     expected = np.array([[1 / 2, 2 / 3], [3 / 4, 6 / 7]])
@@ -720,3 +720,12 @@ BAD = {
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_arrays_closed_over_by_a_jitted_function_are_checked_too():
+    """They are concrete inside the trace, where jnp would record operations instead of computing them."""
+    norms = jnp.array([0.5, 2.0])
+    assert jax.jit(lambda x: x * descent.clip_factors(norms, 1.0))(jnp.ones(2)).tolist() == [1.0, 0.5]
+    negative = -norms
+    with pytest.raises(ValueError, match="norms: got -2"):
+        jax.jit(lambda x: x * descent.clip_factors(negative, 1.0))(jnp.ones(2))

@@ -412,3 +412,12 @@ def test_every_form_checks_its_arguments(form):
         form(W0[:1], E, X, x)
     with pytest.raises(ValueError, match=r"E: got nan"):
         form(W0, NAN, X, x)
+
+
+def test_arrays_closed_over_by_a_jitted_function_are_checked_too():
+    """They are concrete inside the trace, where jnp would record operations instead of computing them."""
+    W0, E, X = jnp.ones((2, 3)), jnp.ones((4, 2)), jnp.ones((4, 3))
+    assert jax.jit(lambda x: linear.dual(W0, E, X, x))(jnp.ones(3)).tolist() == [15.0, 15.0]
+    E = E.at[1, 1].set(jnp.nan)
+    with pytest.raises(ValueError, match=r"E: got nan at \[1, 1\]"):
+        jax.jit(lambda x: linear.dual(W0, E, X, x))(jnp.ones(3))

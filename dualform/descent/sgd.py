@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
@@ -147,9 +148,9 @@ def clip_factors(norms: Float[Array, " T"], clip: _check.Scalar) -> Float[Array,
     """
     norms = _check.array("norms", norms, "T")
     clip = _check.scalar("clip", clip, positive=True)
-    if _check.is_concrete(norms) and bool(jnp.any(norms < 0)):
+    if _check.is_concrete(norms) and bool(np.any(np.asarray(norms) < 0)):
         raise ValueError(
-            f"norms: got {float(norms.min()):g}, expected norms of at least 0; pass norms, not their logarithms"
+            f"norms: got {np.min(np.asarray(norms)):g}, expected norms of at least 0; pass norms, not their logarithms"
         )
     dtype = _check.compute_dtype(norms)
     wide, clip = norms.astype(dtype), jnp.asarray(clip, dtype)

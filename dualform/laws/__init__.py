@@ -24,7 +24,11 @@ def find(label: str) -> list[Law]:
     Raises:
         ValueError: no such label.
     """
-    laws = [law for law in LAWS if law.label.lower() == label.lower() or law.label.rstrip("0123456789").lower() == label.lower()]
+    laws = [
+        law
+        for law in LAWS
+        if law.label.lower() == label.lower() or law.label.rstrip("0123456789").lower() == label.lower()
+    ]
     if not laws:
         known = ", ".join(dict.fromkeys(law.label for law in LAWS))
         raise ValueError(f"label: got {label!r}, expected one of {known}, or a chapter's letter")

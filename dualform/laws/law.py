@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 PROVED, BOUNDED, MEASURED, REFUTED = "proved", "bounded", "measured", "refuted"
@@ -45,6 +48,23 @@ class Case:
     def with_form(self, name: str, form: Callable) -> "Case":
         """The same case with one form replaced, as a planted bug does."""
         return replace(self, forms={**self.forms, name: form})
+
+
+def widened(form: Callable) -> Callable:
+    """A program as a textbook writes it, under the library's rule for 16-bit floats.
+
+    It is computed in float32, and its results return in the dtype of the arguments.
+    """
+
+    @wraps(form)
+    def wide(*arguments):
+        dtypes = [x.dtype for x in jax.tree.leaves(arguments) if hasattr(x, "dtype")]
+        if not any(jnp.finfo(dtype).bits < 32 for dtype in dtypes):
+            return form(*arguments)
+        results = form(*jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), arguments))
+        return jax.tree.map(lambda x: x.astype(jnp.result_type(*dtypes)), results)
+
+    return wide
 
 
 @dataclass(frozen=True)

@@ -12,3 +12,4 @@ from dualform.prove.identity import degree as degree
 from dualform.prove.identity import degrees as degrees
 from dualform.prove.identity import identical as identical
 from dualform.prove.programs import Input as Input
+from dualform.prove.rounding import rounding_bound as rounding_bound

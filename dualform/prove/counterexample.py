@@ -11,7 +11,9 @@ import jax
 import numpy as np
 
 from dualform.prove.certificate import Counterexample
+from dualform.prove.errors import ProofError
 from dualform.prove.programs import Signature
+from dualform.prove.rounding import rounding_bound
 
 TRIES = 64
 SHRINKS = 600
@@ -94,12 +96,6 @@ def _verified(f, g, signature: Signature, leaves, values, where) -> Counterexamp
 
 def _rounding(f, arguments, i: int, j: int) -> float:
     """The derived bound of one element; where none can be derived, the slack that `_gap` demanded covers it."""
-    from dualform.prove.errors import ProofError
-    try:
-        from dualform.prove.rounding import rounding_bound
-    except ImportError:
-        return 0.0
-
     try:
         _, bound = rounding_bound(f, *arguments)
     except ProofError:

@@ -52,7 +52,9 @@ class Input:
 
 
 def _is_shape(x) -> bool:
-    return isinstance(x, tuple) and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in x)
+    return isinstance(x, tuple) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in x
+    )
 
 
 def _leaf(x) -> bool:
@@ -72,8 +74,12 @@ class Signature:
         leaves, tree = jax.tree.flatten(tuple(inputs), is_leaf=_leaf)
         for x in leaves:
             if not _leaf(x):
-                raise ValueError(f"inputs: expected shapes (tuples of integers), Input objects or pytrees of them, got {x!r}")
-        return Signature(tuple(x if isinstance(x, Input) else Input(tuple(getattr(x, "shape", x))) for x in leaves), tree)
+                raise ValueError(
+                    f"inputs: expected shapes (tuples of integers), Input objects or pytrees of them, got {x!r}"
+                )
+        return Signature(
+            tuple(x if isinstance(x, Input) else Input(tuple(getattr(x, "shape", x))) for x in leaves), tree
+        )
 
     def call(self, f: Callable, leaves: Sequence):
         return f(*jax.tree.unflatten(self.tree, leaves))
@@ -118,7 +124,9 @@ def _accepts(f: Callable, signature: Signature) -> None:
         parameters.bind(*range(count))
     except TypeError as reason:
         name = getattr(f, "__name__", "f")
-        raise ValueError(f"inputs: got {count}, but {name}({', '.join(parameters.parameters)}) {reason}; give one input per argument") from None
+        raise ValueError(
+            f"inputs: got {count}, but {name}({', '.join(parameters.parameters)}) {reason}; give one input per argument"
+        ) from None
 
 
 def trace_both(f: Callable, g: Callable, signature: Signature) -> tuple[Program, Program]:

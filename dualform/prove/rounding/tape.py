@@ -83,10 +83,10 @@ class Tape:
 
     `pair` is 2 where the program runs in float64 itself, so that two roundings separate two executions; elsewhere
     `charges.unit` has added the float64 rounding to the other. `budget` limits the work spent on tightening, in
-    elements swept.
+    elements swept. While `silent`, operations are recorded as exact: equations that hold between executions.
     """
 
-    def __init__(self, pair: float = 1.0, budget: float = 2e8):
+    def __init__(self, pair: float = 1.0, budget: float = 6e8):
         self.nodes: list[Node] = []
         self.pair, self.budget = pair, budget
         self.silent = False
@@ -95,6 +95,7 @@ class Tape:
 
     def append(self, node: Node) -> Node:
         node.index = len(self.nodes)
+        node.tight = node.tight or self.silent
         self.nodes.append(node)
         self.size += node.z.size
         return node
@@ -134,10 +135,9 @@ class Tape:
             if not sum([self.tighten(p) for p, _ in links]):
                 break
         rest = q + SWEEP * push
+        spread = push + rest + self.pair * eps
         if self.silent:
-            rest, spread, eps = rest, push + rest + 2 * eps, np.zeros(z.shape)
-        else:
-            spread = push + rest + self.pair * eps
+            eps, split = np.zeros(z.shape), False
         if not np.isfinite(z).all() or not np.isfinite(spread).all():
             rest, eps, spread = (sane(x, z, settled) for x in (rest, eps, spread))
         split = split and bool(links or eps.any())
@@ -234,9 +234,10 @@ def moved(take: Take, flat: np.ndarray) -> np.ndarray:
 def loose(z, push, q, eps) -> bool:
     """Whether the second order spoils a local bound (a comparison with NaN or infinity says yes)."""
     first = float(eps.sum())
+    second = float(q.sum()) * (z.size / max(q.size, 1)) + SWEEP * float(push.sum())
     return not (
         first < np.inf
-        and float(q.sum()) * (z.size / max(q.size, 1)) <= LOOSE * first
+        and second <= LOOSE * first
         and float(push.sum()) <= LOOSE * float(np.abs(z).sum())
     )
 
@@ -248,21 +249,22 @@ def sane(x, z, settled):
     return x if settled is None else np.where(settled, 0.0, x)
 
 
-def bound(tape: Tape, node: Node, rows: int = 0) -> np.ndarray:
-    """(R3) for every element of a node: shape [size]. `rows` elements are swept at once (0: as memory allows)."""
+def bound(tape: Tape, node: Node, floor: int = 0) -> np.ndarray:
+    """(R3) for every element of a node: shape [size], as many elements at once as memory allows.
+
+    Nodes recorded before `floor` are taken as independent, each with its own r.
+    """
     size = node.z.size
-    rows = rows or max(1, min(size, int(3e7 / max(tape.size, 1))))
-    parts = [sweep(tape, node, i, min(i + rows, size)) for i in range(0, size, rows)]
+    rows = max(1, min(size, int(3e7 / max(tape.size, 1))))
+    parts = [sweep(tape, node, i, min(i + rows, size), floor) for i in range(0, size, rows)]
     return np.concatenate(parts) * INFLATE if parts else np.zeros(0)
 
 
-def sweep(tape: Tape, node: Node, start: int, stop: int) -> np.ndarray:
+def sweep(tape: Tape, node: Node, start: int, stop: int, floor: int = 0) -> np.ndarray:
     """(R3) for elements start..stop of a node, by one reverse sweep with a row an element."""
     seed = np.zeros((stop - start, node.z.size))
     seed[np.arange(stop - start), np.arange(start, stop)] = 1.0
-    total = np.zeros(stop - start)
-    if node.split is not None:
-        total = weigh(seed, node.split)
+    total = np.zeros(stop - start) if node.split is None else weigh(seed, node.split)
     pending = {node.index: seed.reshape(len(seed), *node.shape)}
     queue = [-node.index]
     while queue:
@@ -274,6 +276,9 @@ def sweep(tape: Tape, node: Node, start: int, stop: int) -> np.ndarray:
         for operand, d in current.links:
             part = d.vjp(ct)
             if several and not part.any():
+                continue
+            if operand.index < floor:
+                total = total + weigh(part, operand.r)
                 continue
             if operand.split is not None and not current.moves:
                 total = total + weigh(part, operand.split)

@@ -1,0 +1,211 @@
+r"""The entry point: trace a program, run it on the tape, sweep once an output element."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualform.prove.errors import ProofError, unsupported
+from dualform.prove.interpreter import Interpreter
+from dualform.prove.rounding import contractions, elementwise, piecewise, roots, solves
+from dualform.prove.rounding.charges import DTYPES, limited, unit
+from dualform.prove.rounding.piecewise import Doubtful
+from dualform.prove.rounding.solves import Factors
+from dualform.prove.rounding.tape import Node, Tape, bound
+
+
+def reduce_precision(tape: Tape, eqn, x: Node) -> list[Node]:
+    u = limited(eqn.params["exponent_bits"], eqn.params["mantissa_bits"])
+    return [elementwise.elementwise(tape, x.z, (x,), (1.0,), elementwise.rounding(u), split=True)]
+
+
+def barrier(tape: Tape, eqn, *xs) -> list:
+    return list(xs)
+
+
+RULES: dict[str, Callable] = {
+    "add": elementwise.add,
+    "add_any": elementwise.add,
+    "sub": elementwise.sub,
+    "mul": elementwise.mul,
+    "div": elementwise.div,
+    "neg": elementwise.neg,
+    "integer_pow": elementwise.power,
+    "square": elementwise.square,
+    "sqrt": roots.sqrt,
+    "cbrt": roots.cbrt,
+    "pow": roots.power,
+    **elementwise.FUNCTIONS,
+    "dot_general": contractions.dot_general,
+    "reduce_sum": contractions.reduce_sum,
+    "cumsum": contractions.cumsum,
+    "reduce_prod": contractions.reduce_prod,
+    "cumprod": contractions.cumprod,
+    "scatter-add": contractions.scatter_add,
+    "scatter_add": contractions.scatter_add,
+    **dict.fromkeys(piecewise.COMPARE, piecewise.compare),
+    **dict.fromkeys(("and", "or", "not", "xor", "reduce_and", "reduce_or"), piecewise.logic),
+    "is_finite": piecewise.is_finite,
+    "select_n": piecewise.select,
+    "max": piecewise.maximum,
+    "min": piecewise.minimum,
+    "clamp": piecewise.clamp,
+    "abs": piecewise.absolute,
+    "sign": piecewise.sign,
+    "floor": piecewise.integral,
+    "ceil": piecewise.integral,
+    "round": piecewise.integral,
+    "reduce_max": piecewise.reduce_extreme,
+    "reduce_min": piecewise.reduce_extreme,
+    "argmax": piecewise.arg_extreme,
+    "argmin": piecewise.arg_extreme,
+    "sort": piecewise.sort,
+    "convert_element_type": piecewise.convert,
+    "reduce_precision": reduce_precision,
+    "optimization_barrier": barrier,
+    "lu": solves.lu,
+    "cholesky": solves.cholesky,
+    "triangular_solve": solves.triangular_solve,
+    "custom_linear_solve": solves.custom_linear_solve,
+}
+"""What each primitive does to values, derivatives and errors."""
+
+TAKES_FACTORS = {"custom_linear_solve", "optimization_barrier"}
+
+
+class Rounding:
+    """The arithmetic of the interpreter: float64 values with derivatives and local rounding bounds."""
+
+    name = "rounding"
+    folds = False
+
+    def __init__(self, pair: float):
+        self.tape = Tape(pair)
+        self.interpreter = Interpreter(self)
+        self.rules = {name: self._bind(name, rule) for name, rule in RULES.items()}
+
+    def _bind(self, name: str, rule: Callable) -> Callable:
+        def bound_rule(eqn, *operands):
+            if name not in TAKES_FACTORS and any(isinstance(x, Factors) for x in operands):
+                raise unsupported(eqn, self.name, "it looks into the factors of a matrix")
+            if name == "custom_linear_solve":
+                return rule(self.interpreter, self.tape, eqn, *operands)
+            if name in piecewise.BOOLEAN and not any(isinstance(x, Node) for x in operands):
+                return piecewise.logic(self.tape, eqn, *operands)
+            return rule(self.tape, eqn, *operands)
+
+        return bound_rule
+
+    def lift(self, x: np.ndarray, dtype) -> Any:
+        """A constant; one that its dtype cannot hold (a large integer) is rounded by the program, not by us."""
+        if x.dtype == bool:
+            return Doubtful(x, x, x)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ProofError("an integer meets a value that rounding may change: the bound would not hold")
+        x = np.asarray(x, np.float64)
+        held = x.astype(dtype).astype(np.float64)
+        exact = (held == x) | np.isnan(x)
+        return self.tape.source(x, None if exact.all() else np.where(exact, 0.0, unit(str(dtype)).u * np.abs(x)), True)
+
+    def gather(self, operands: Sequence, index: np.ndarray) -> Any:
+        factors = [x for x in operands if isinstance(x, Factors)]
+        if factors:
+            return Factors(factors[0].matrix, factors[0].size, index.shape)
+        if any(isinstance(x, Doubtful) for x in operands):
+            return piecewise.take(list(operands), index)
+        return self.tape.gather(operands, index)
+
+
+def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any]:
+    r"""Bounds the rounding error of a program at given inputs, element by element.
+
+    $$ |\,f \text{ run in dtype} - f \text{ in exact arithmetic}\,| \le \mathrm{bound} \tag{R3} $$
+
+    for every order of summation and with or without FMA, by reverse-mode differentiation through the local roundings
+    of every primitive. The second order, underflow and overflow are in the bound: it is a bound, not an estimate.
+    Where rounding can lead outside the range of the dtype or of a function, it is infinite. What is assumed about the
+    compiler is stated in `charges` (accuracy of exp and its like), `rewrites` (what XLA rewrites) and `solves`.
+
+    Args:
+        f: a function of arrays (pytrees allowed) that JAX can trace. Constants in it are those of the traced program,
+            rounded to its dtype.
+        *args: arrays or pytrees of arrays. They are exact: the bound is about what happens after them. Integers and
+            booleans are traced, but stay concrete.
+        dtype: float64, float32, bfloat16 or float16, to which floating-point inputs are rounded first; None keeps
+            each input's own dtype.
+
+    Returns:
+        (value, bound): float64 numpy arrays in the structure of f's result. `value` is f in float64 at the rounded
+        inputs; it, too, is within `bound` of the exact result, and a float32 or 16-bit result is within `bound` of it.
+
+    Raises:
+        ValueError: for an input or dtype that is not a supported float.
+        UnsupportedPrimitive: where the program uses a primitive without a rule, or decides by a comparison, an index
+            or an order that rounding can change.
+
+    Cost:
+        About 0.1 ms an operation to record it, and one reverse sweep over the whole program an output element, all
+        of them at once: (elements of the program) x (elements of the output) multiplications and the memory of the
+        same number, in pieces of at most 250 MB.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.array([1.0, 1e8, -1e8], np.float32)
+        >>> value, bound = rounding_bound(lambda x: x.sum(), x)
+        >>> float(value), bool(abs(np.float32(x[0] + x[1] + x[2]) - value) <= bound)
+        (1.0, True)
+
+    References:
+        Linnainmaa 1976, "Taylor expansion of the accumulated rounding error", BIT 16. Higham 2002, *Accuracy and
+        Stability of Numerical Algorithms*, ch. 3. Jeannerod and Rump 2013, SIAM J. Matrix Anal. Appl. 34.
+    """
+    leaves, tree = jax.tree.flatten(args)
+    arrays = [prepare(x, dtype) for x in leaves]
+    double = jax.config.jax_enable_x64 or any(x.dtype == np.float64 for x in arrays)
+    with jax.enable_x64(True) if double else contextlib.nullcontext(), np.errstate(all="ignore"):
+        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
+        closed, out = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(tree, shapes))
+        arithmetic = Rounding(2.0 if double else 1.0)
+        inputs = [enter(arithmetic, x, v.aval.dtype) for x, v in zip(arrays, closed.jaxpr.invars, strict=True)]
+        results = arithmetic.interpreter.run(closed, inputs)
+        pairs = [leave(arithmetic.tape, x) for x in results]
+    structure = jax.tree.structure(out)
+    return tuple(jax.tree.unflatten(structure, part) for part in (list(zip(*pairs, strict=True)) or [(), ()]))
+
+
+def prepare(x: Any, dtype: Any) -> np.ndarray:
+    """An input as a numpy array in the dtype that the program sees."""
+    weak = isinstance(x, float)
+    x = np.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        if x.dtype.kind in "iub":
+            return x
+        raise ValueError(f"an input of dtype {x.dtype}: expected floats, integers or booleans; convert it first")
+    target = np.dtype(jnp.dtype(dtype)) if dtype is not None else np.dtype(np.float32) if weak else x.dtype
+    if str(target) not in DTYPES:
+        raise ValueError(f"dtype {target}: expected one of {', '.join(DTYPES)}")
+    with np.errstate(over="ignore", under="ignore"):
+        return x.astype(target)
+
+
+def enter(arithmetic: Rounding, x: np.ndarray, dtype) -> Any:
+    """An input: exact, but for the subnormal numbers that XLA takes as zero (R5)."""
+    if x.dtype.kind in "iub":
+        return x.astype(dtype)
+    z = x.astype(np.float64)
+    size = np.abs(z)
+    return arithmetic.tape.source(z, np.where(size < unit(str(x.dtype)).tiny, size, 0.0))
+
+
+def leave(tape: Tape, x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A result's value and bound."""
+    if isinstance(x, np.ndarray):
+        return x.astype(np.float64), np.zeros(x.shape)
+    if isinstance(x, Doubtful):
+        return x.value.astype(np.float64), x.doubt.astype(np.float64)
+    if isinstance(x, Factors):
+        raise ProofError("the program returns the factors of a matrix, which rounding arithmetic does not follow")
+    return x.z.copy(), bound(tape, x).reshape(x.shape)

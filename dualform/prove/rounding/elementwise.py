@@ -1,0 +1,288 @@
+r"""Arithmetic on elements, and functions of one or two numbers.
+
+For two executions that stay within r of z, the mean value theorem bounds what the derivative at z leaves out of (R2):
+
+$$ |q| \le \sup_{|\xi - z| \le r} |\varphi'(\xi) - \varphi'(z)| \; r, $$
+
+evaluated in closed form for each function below (a monotone or unimodal derivative takes its extremes at the ends).
+An infinite value that all executions share (the -inf of a mask) has derivative and error zero.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import erf as erf64
+
+from dualform.prove.rounding import rewrites
+from dualform.prove.rounding.charges import Unit, charge, product, unit_of
+from dualform.prove.rounding.maps import Scale
+from dualform.prove.rounding.tape import Node, Tape
+
+
+def fit(tape: Tape, x: Node, shape: tuple) -> Node:
+    """An operand repeated to the result's shape: scalars, and axes of length one."""
+    if x.shape == tuple(shape):
+        return x
+    return tape.gather([x], np.broadcast_to(np.arange(x.z.size).reshape(x.shape), shape))
+
+
+def settled(z, *operands: Node):
+    """Where a result is infinite because an operand is, in every execution; None where nothing is infinite."""
+    if np.isfinite(z).all():
+        return None
+    return np.isinf(z) & np.any([np.isinf(p.z) & (p.r == 0) for p in operands], axis=0)
+
+
+def weight(d, operand: Node, still) -> tuple[Scale, np.ndarray | None]:
+    """An elementwise derivative made finite, and where it was not although the operand errs."""
+    d = np.asarray(d, float)
+    if np.isfinite(d).all():
+        return Scale(d if still is None else np.where(still, 0.0, d)), None
+    good = np.isfinite(d)
+    wild = ~good & (operand.r > 0)
+    return Scale(np.where(good if still is None else good & ~still, d, 0.0)), wild if wild.any() else None
+
+
+def elementwise(tape: Tape, z, operands, derivatives, local, remainder=None, *, split=False) -> Node:
+    """Records an elementwise operation with the given partial derivatives."""
+    z = np.asarray(z)
+    still = settled(z, *operands)
+    links, wild = [], None
+    for p, d in zip(operands, derivatives, strict=True):
+        scale, w = weight(d, p, still)
+        links.append((p, scale))
+        wild = w if wild is None else wild if w is None else wild | w
+    guarded = local if wild is None else (lambda m: np.where(wild, np.inf, local(m)))
+    return tape.add(z, links, guarded, remainder, split=split, settled=still)
+
+
+def decided(tape: Tape, test: Callable, *operands: Node):
+    """A test of the operands' bounds, made again on tighter bounds where some element fails it."""
+    answer = test()
+    if not answer.all() and sum([tape.tighten(p) for p in operands]):
+        answer = test()
+    return answer
+
+
+def rounding(unit: Unit, c: float = 1.0) -> Callable:
+    """(R1) for a result of magnitude at most m: c u m + eta, infinite on overflow."""
+
+    def local(m):
+        eps = c * unit.u * m + unit.tiny
+        return np.where(m > unit.largest, np.inf, eps) if (m > unit.largest).any() else eps
+
+    return local
+
+
+def add(tape: Tape, eqn, a: Node, b: Node, sign: float = 1.0) -> list[Node]:
+    shape, unit = eqn.outvars[0].aval.shape, unit_of(eqn)
+    a, b = fit(tape, a, shape), fit(tape, b, shape)
+    basic, more = rounding(unit), rewrites.sums(a, b, unit)
+    nothing = zero(a) | zero(b)
+
+    def local(m):
+        eps = np.where(nothing, 0.0, basic(m))
+        return eps if more is None else eps + more
+
+    node = elementwise(tape, a.z + sign * b.z, (a, b), (1.0, sign), local, split=unit.narrow)
+    node.nonnegative = sign > 0 and known_nonnegative(a) and known_nonnegative(b)
+    node.origin = rewrites.sum_origin(a, b)
+    return [node]
+
+
+def sub(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
+    return add(tape, eqn, a, b, -1.0)
+
+
+def mul(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
+    shape, unit = eqn.outvars[0].aval.shape, unit_of(eqn)
+    same = a is b
+    a, b = fit(tape, a, shape), fit(tape, b, shape)
+    basic, more = rounding(unit), rewrites.products(a, b, unit)
+    shift, nothing = dyadic(a) | dyadic(b), zero(a) | zero(b)
+    charged = shift.any() or nothing.any()
+
+    def local(m):
+        eps = basic(m)
+        if charged:
+            eps = np.where(nothing, 0.0, np.where(shift & (eps < np.inf), unit.tiny, eps))
+        return eps if more is None else eps + more(m)
+
+    node = elementwise(tape, a.z * b.z, (a, b), (b.z, a.z), local, lambda: 2 * a.r * b.r, split=True)
+    node.nonnegative = same or (known_nonnegative(a) and known_nonnegative(b))
+    node.origin = rewrites.product_origin(a, b)
+    return [node]
+
+
+def div(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
+    """Two roundings: XLA multiplies by the rounded reciprocal of a constant or of a broadcast divisor."""
+    shape, unit = eqn.outvars[0].aval.shape, unit_of(eqn)
+    a, b = fit(tape, a, shape), fit(tape, b, shape)
+    z, inverse = a.z / b.z, 1.0 / b.z
+    basic, more = rounding(unit, 2.0), rewrites.quotients(a, b, unit)
+    exact, nothing = dyadic(b) & b.constant, zero(a)
+
+    def local(m):
+        eps = basic(m)
+        eps = np.where(exact & (eps < np.inf), unit.tiny, eps) + unit.tiny * a.high
+        eps = np.where(nothing, 0.0, eps)
+        return eps if more is None else eps + more(m)
+
+    def remainder():
+        least = b.low
+        safe = np.where(least > 0, least, np.nan)
+        first = b.r / (np.abs(b.z) * safe) * a.r
+        second = (a.high / safe**2 - np.abs(z * inverse)) * b.r
+        return np.where(b.r > 0, np.nan_to_num(first + np.maximum(second, 0.0), nan=np.inf), 0.0)
+
+    node = elementwise(tape, z, (a, b), (inverse, -z * inverse), local, remainder, split=True)
+    node.nonnegative = known_nonnegative(a) and known_nonnegative(b)
+    node.origin = rewrites.quotient_origin(a, b)
+    return [node]
+
+
+def neg(tape: Tape, eqn, a: Node) -> list[Node]:
+    return [tape.move(-a.z, a, -1.0)]
+
+
+def zero(x: Node):
+    """Elements that are zero in every execution."""
+    return (x.z == 0) & (x.r == 0)
+
+
+def dyadic(x: Node):
+    """Elements that are a power of two, or zero, in every execution: multiplying by them does not round."""
+    if not x.constant:
+        return np.zeros(x.shape, bool)
+    return (x.r == 0) & np.isfinite(x.z) & ((x.z == 0) | (np.frexp(np.abs(x.z))[0] == 0.5))
+
+
+def known_nonnegative(x: Node) -> bool:
+    return x.nonnegative or (x.exact and not (x.z < 0).any())
+
+
+def power(tape: Tape, eqn, x: Node, n: int | None = None) -> list[Node]:
+    """An integer power: at most |n| - 1 products in any order, and two roundings more for a reciprocal."""
+    n = eqn.params["y"] if n is None else n
+    unit = unit_of(eqn)
+    if n == 1:
+        return [tape.move(x.z, x)]
+    count = max(abs(n) - 1, 0) + (2 if n < 0 else 0)
+    eps, more = float(product(count, unit.u)), rewrites.powers(x, n, unit)
+    size = np.abs(x.z)
+
+    def local(m):
+        grown = np.maximum(x.high, 1.0) ** abs(n)
+        flush = count * unit.tiny * grown
+        if n < 0:
+            least = np.minimum(x.low, 1.0) ** abs(n)
+            flush = np.where(least > 4 * unit.tiny, flush + count * unit.tiny * grown / least**2, np.inf)
+            grown = np.maximum(grown, np.minimum(1 / least, 2 * unit.largest))
+        bad = (m > unit.largest) | (grown > unit.largest)
+        return np.where(bad, np.inf, eps * m + flush + more) if n else np.zeros(x.shape)
+
+    def remainder():
+        if n > 1:
+            gain = x.high ** (n - 1) - size ** (n - 1)
+        elif n < 0:
+            least = np.where(x.low > 0, x.low, np.nan)
+            gain = np.nan_to_num(least ** (n - 1.0) - size ** (n - 1.0), nan=np.inf)
+        else:
+            return np.zeros(x.shape)
+        return np.where(x.r > 0, np.abs(n) * np.maximum(gain, 0.0) * x.r, 0.0)
+
+    node = elementwise(tape, x.z ** float(n), (x,), (n * x.z ** (n - 1.0),), local, remainder, split=True)
+    node.nonnegative = n % 2 == 0 or known_nonnegative(x)
+    node.origin = rewrites.power_origin(x, n)
+    return [node]
+
+
+def square(tape: Tape, eqn, x: Node) -> list[Node]:
+    return power(tape, eqn, x, 2)
+
+
+def function(value, slope, gain, *, nonnegative=False, scaled=None, origin=None) -> Callable:
+    """The rule of a function: `gain(x, d)` bounds |slope(xi) - d| within x.r of x.z."""
+
+    def rule(tape: Tape, eqn, x: Node) -> list[Node]:
+        unit = unit_of(eqn)
+        c = charge(eqn.primitive.name, unit)
+        c = c if scaled is None else c + scaled(x)
+        z, d = value(x.z), slope(x.z)
+        basic = rounding(unit, c)
+        fixed = np.isinf(x.z) & (x.r == 0)  # exp(-inf) = 0, tanh(inf) = 1: no error at all
+
+        def local(m):
+            return np.where(fixed, 0.0, basic(m)) if fixed.any() else basic(m)
+
+        def remainder():
+            q = np.nan_to_num(gain(x, d), nan=np.inf, posinf=np.inf)
+            return np.where(x.r > 0, np.maximum(q, 0.0) * x.r, 0.0)
+
+        node = elementwise(tape, z, (x,), (np.where(fixed, 0.0, d),), local, remainder, split=unit.narrow)
+        node.nonnegative = nonnegative
+        node.origin = {} if origin is None else origin(x)
+        return [node]
+
+    return rule
+
+
+def inward(slope) -> Callable:
+    """For a slope that falls with x > 0: the end nearer to zero; a bound that reaches zero says nothing."""
+    return lambda x, d: np.where(x.z - x.r > 0, np.abs(slope(np.maximum(x.z - x.r, 0.0)) - d), np.inf)
+
+
+def bell(slope) -> Callable:
+    """For an even slope that falls with |x|: the larger of the changes towards zero and away from it."""
+    return lambda x, d: np.maximum(slope(x.low) - d, d - slope(x.high))
+
+
+def sech2(x):
+    e = np.exp(-2 * np.abs(x))
+    return 4 * e / (1 + e) ** 2
+
+
+def sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1 + e)
+
+
+def sigmoid_slope(x):
+    e = np.exp(-np.abs(x))
+    return e / (1 + e) ** 2
+
+
+def gauss(x):
+    return 2 / np.sqrt(np.pi) * np.exp(-(x**2))
+
+
+def wave(x, d):
+    return np.minimum(x.r, 2.0)
+
+
+LN2 = float(np.log(2.0))
+EXP = function(np.exp, np.exp, lambda x, d: d * np.expm1(x.r), nonnegative=True, origin=rewrites.exponent)
+FUNCTIONS: dict[str, Callable] = {
+    "exp": EXP,
+    "exp2": function(
+        np.exp2,
+        lambda x: LN2 * np.exp2(x),
+        lambda x, d: d * np.expm1(LN2 * x.r),
+        nonnegative=True,
+        scaled=lambda x: 1.5 * np.where(np.isinf(x.z), 0.0, x.high),  # XLA takes exp(x ln 2), with the product rounded
+        origin=rewrites.exponent,
+    ),
+    "expm1": function(np.expm1, np.exp, lambda x, d: d * np.expm1(x.r)),
+    "log": function(np.log, lambda x: 1 / x, inward(lambda x: 1 / x)),
+    "log1p": function(
+        np.log1p,
+        lambda x: 1 / (1 + x),
+        lambda x, d: np.where(1 + x.z - x.r > 0, 1 / (1 + x.z - x.r) - d, np.inf),
+    ),
+    "rsqrt": function(lambda x: x**-0.5, lambda x: -0.5 * x**-1.5, inward(lambda x: -0.5 * x**-1.5)),
+    "tanh": function(np.tanh, sech2, bell(sech2)),
+    "logistic": function(sigmoid, sigmoid_slope, bell(sigmoid_slope), nonnegative=True),
+    "erf": function(erf64, gauss, bell(gauss)),
+    "sin": function(np.sin, np.cos, wave),
+    "cos": function(np.cos, lambda x: -np.sin(x), wave),
+}

@@ -1,0 +1,238 @@
+r"""Linear systems: substitution and factorisation.
+
+The computed solution of a triangular system by substitution, row by row in any order, solves a nearby one
+(Higham, lemma 8.4): $|A \hat x - b| \le \gamma_{k_i + 2} |A||\hat x|$ in row $i$ with $k_i$ entries before the diagonal
+(two more roundings where the diagonal is inverted first). Gaussian elimination with the pivots of float64 has
+$|A \hat x - b| \le 3 \gamma_n P^\top |L||U| |\hat x|$ (Higham, theorem 9.4). So both are one statement: the residual
+$f$ is a local rounding of the *right-hand side*,
+
+$$ A x = b + f, \qquad x_1 - x_2 = A^{-1} \bigl[(b_1 - b_2) + (f_1 - f_2) - (A_1 - A_2) x - \dots\bigr], \tag{R7} $$
+
+and the derivative goes through $A^{-1}$, computed once; what is wrong with the computed inverse is part of q. The second
+order contains the solution's own error, which a fixed point $F(r) \le r$ of the affine bound F verifies.
+
+Assumptions: a solver that substitutes (LAPACK does; XLA's block inversion on accelerators does not), partial pivoting
+whose factors are no larger than float64's, and no underflow inside a factorisation beyond n eta an entry.
+
+Reference: Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed. 2002, ch. 8-10.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from dualform.prove.errors import unsupported
+from dualform.prove.rounding.charges import U64, Unit, product, unit_of
+from dualform.prove.rounding.contractions import dot
+from dualform.prove.rounding.maps import Blocks, Dims, Scale
+from dualform.prove.rounding.tape import Node, Tape, bound
+
+
+class Factors:
+    """The factors of a matrix, never looked into: only their size |L||U| enters, and only in a solve."""
+
+    def __init__(self, matrix: np.ndarray, size: np.ndarray, shape: tuple):
+        self.matrix, self.size, self.shape = matrix, size, shape
+
+
+def lu(tape: Tape, eqn, a: Node) -> list[Factors]:
+    """The three results of `lu` (factors, pivots, permutation)."""
+    n = a.shape[-1]
+    size = np.empty((int(np.prod(a.shape[:-2])), n, n))
+    for i, matrix in enumerate(a.z.reshape(-1, *a.shape[-2:])):
+        finite = np.isfinite(matrix).all()
+        p, low, up = scipy.linalg.lu(matrix) if finite else (np.eye(n), np.full((n, n), np.inf), np.eye(n))
+        size[i] = p @ (np.abs(low) @ np.abs(up))
+    return [Factors(a.z, size.reshape(a.shape), tuple(v.aval.shape)) for v in eqn.outvars]
+
+
+def cholesky(tape: Tape, eqn, a: Node) -> list[Factors]:
+    """|L||L'| from the Cholesky factor of the symmetric part."""
+    matrix = (a.z + np.swapaxes(a.z, -1, -2)) / 2
+    try:
+        low = np.abs(np.linalg.cholesky(matrix))
+        size = low @ np.swapaxes(low, -1, -2)
+    except np.linalg.LinAlgError:
+        size = np.full(a.shape, np.inf)
+    return [Factors(a.z, size, tuple(v.aval.shape)) for v in eqn.outvars]
+
+
+def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
+    p, unit = eqn.params, unit_of(eqn)
+    left, n, axes = p["left_side"], a.shape[-1], (a.z.ndim - 1, a.z.ndim - 2)
+    matrix = _triangle(tape, a, p["lower"], p["unit_diagonal"])
+    if p["transpose_a"]:
+        matrix = tape.gather([matrix], _swap(np.arange(a.z.size).reshape(a.shape)))
+    dims = Dims(((axes[:1], axes[1:]), (tuple(range(axes[1])),) * 2), a.shape, b.shape)
+    effective, errs = (matrix.z, matrix.r) if left else (_swap(matrix.z), _swap(matrix.r))
+    entries = (np.abs(effective) + errs > 0) | np.eye(n, dtype=bool)
+    gamma = product(entries.sum(axis=-1, keepdims=True) + 1.0, unit.u)
+    lower = p["lower"] == (left != p["transpose_a"])
+
+    def apply(x: Node) -> Node:
+        return dot(tape, dims, *((matrix, x) if left else (x, matrix)), unit)
+
+    def substitute(rhs):
+        lines = (np.broadcast_to(m, (*rhs.shape[:-2], *m.shape[-2:])).reshape(-1, *m.shape[-2:]) for m in (effective, rhs))
+        solved = [scipy.linalg.solve_triangular(m, v, lower=lower, check_finite=False) for m, v in zip(*lines, strict=True)]
+        return np.array(solved).reshape(rhs.shape)
+
+    def local(high):
+        sized = np.abs(effective) + errs
+        return gamma * (sized @ high) + n * unit.tiny * (2 + sized.max(-1, keepdims=True))
+
+    system = System(effective, apply, local, substitute, left, False)
+    return [solve(tape, system, b, unit)]
+
+
+def _triangle(tape: Tape, a: Node, lower: bool, unit_diagonal: bool) -> Node:
+    """The part of a that is read; the rest is neither read nor wrong."""
+    n = a.shape[-1]
+    keep = np.tril(np.ones((n, n)), -1) if lower else np.triu(np.ones((n, n)), 1)
+    mask = np.broadcast_to(keep if unit_diagonal else keep + np.eye(n), a.shape)
+    z = np.where(mask > 0, a.z, np.broadcast_to(np.eye(n) * unit_diagonal, a.shape))
+    return tape.add(z, [(a, Scale(mask))], lambda m: np.zeros(a.shape))
+
+
+def _swap(x):
+    return np.swapaxes(x, -1, -2)
+
+
+class System(NamedTuple):
+    """A x = b, or x A = b where not `left`; x and b are vectors where `vector`."""
+
+    matrix: np.ndarray  # as it acts from the left on columns
+    apply: Callable  # records A x without rounding
+    local: Callable  # |f| given the largest |x|, both as columns
+    substitute: Callable  # x from b, as columns, in float64
+    left: bool
+    vector: bool
+
+    def columns(self, v):
+        """A value in b's layout as columns."""
+        return v[..., None] if self.vector else v if self.left else _swap(v)
+
+    def layout(self, v):
+        """Columns in b's layout."""
+        return v[..., 0] if self.vector else v if self.left else _swap(v)
+
+
+def solve(tape: Tape, system: System, b: Node, unit: Unit) -> Node:
+    """(R7): the solution as a node behind its right-hand side."""
+    inverse, wrong = _inverse(system.matrix)
+    if inverse is None or not np.isfinite(b.z).all():
+        return tape.source(np.full(b.shape, np.nan), np.full(b.shape, np.inf))
+    columns, layout = system.columns, system.layout
+    x = layout(system.substitute(columns(b.z)))
+    carry = np.abs(inverse)
+    mark, size = len(tape.nodes), tape.size
+    r = np.maximum(2 * layout(carry @ (columns(b.r) + system.local(columns(np.abs(x))))), unit.tiny)
+    for _ in range(12):
+        del tape.nodes[mark:]
+        tape.size = size
+        rhs = _right_hand_side(tape, system, b, x, r, mark)
+        own = layout(wrong @ columns(r))
+        reached = layout(carry @ columns(rhs.r)) + own
+        if (reached <= r).all():
+            break
+        r = 1.5 * np.maximum(reached, r)
+    else:
+        return tape.source(x, np.full(x.shape, np.inf))
+    node = tape.add(x, [(rhs, _Through(inverse, system, b.shape))], lambda m: np.where(m > unit.largest, np.inf, own))
+    node.r = np.fmin(node.r, r)
+    return node
+
+
+def _right_hand_side(tape: Tape, system: System, b: Node, x, r, mark: int) -> Node:
+    """b + f - (A_1 - A_2) x - ... as a node; x errs by r, but that is the left-hand side's business."""
+    unknown = tape.append(Node(x, r, s=np.zeros(x.shape)))
+    tape.silent = True
+    try:
+        applied = system.apply(unknown)
+    finally:
+        tape.silent = False
+    f = system.layout(system.local(system.columns(np.abs(x) + r)))
+    node = Node(np.zeros(b.shape), r, [(applied, Scale(-1.0)), *([] if b.exact else [(b, Scale())])], s=f)
+    node.tight = True
+    tape.append(node)
+    node.r = (tape.pair * bound(tape, node, mark)).reshape(b.shape)
+    return node
+
+
+class _Through:
+    """The inverse as a linear map on b's layout."""
+
+    def __init__(self, inverse, system: System, shape: tuple):
+        self.system = system
+        inner = system.columns(np.empty(shape)).shape
+        self.blocks = Blocks(inverse, inner, inner, inner[-1])
+
+    def vjp(self, ct):
+        return self.system.layout(self.blocks.vjp(self.system.columns(ct)))
+
+    def push(self, r):
+        return self.system.layout(self.blocks.push(self.system.columns(r)))
+
+
+def _inverse(matrix):
+    """An approximate inverse X and a bound on |I - X A|; None where there is none."""
+    n = matrix.shape[-1]
+    try:
+        inverse = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return None, None
+    if not np.isfinite(inverse).all():
+        return None, None
+    residual = np.abs(np.eye(n) - inverse @ matrix)
+    return inverse, residual + (n + 2) * U64 * (np.abs(inverse) @ np.abs(matrix) + np.eye(n))
+
+
+def custom_linear_solve(interpreter, tape: Tape, eqn, *operands) -> list[Node]:
+    """`jnp.linalg.solve` and its kin: the matrix is read off the program that multiplies by it."""
+    lengths, programs = eqn.params["const_lengths"], eqn.params["jaxprs"]
+    consts = operands[: lengths.matvec]
+    skip = lengths.matvec + lengths.vecmat
+    factors = [x for x in operands[skip : skip + lengths.solve] if isinstance(x, Factors)]
+    rhs = operands[sum(lengths) :]
+    if not factors or len(rhs) != 1 or any(isinstance(x, Factors) for x in consts):
+        raise unsupported(eqn, "rounding", "only solves by LU and Cholesky factors are known, not iterative ones")
+    (b,), factor, unit = rhs, factors[0], unit_of(eqn)
+
+    def apply(x: Node) -> Node:
+        (out,) = interpreter.run(programs.matvec, [*consts, x])
+        return out
+
+    matrix = _probe(tape, apply, b, factor.matrix.shape)
+    n = matrix.shape[-1]
+    straight = np.abs(matrix - factor.matrix).sum() <= np.abs(matrix - _swap(factor.matrix)).sum()
+    size = factor.size if straight else _swap(factor.size)
+    gamma = float(product(3 * n + 1, unit.u))
+
+    def local(high):
+        return gamma * (size @ high) + n * unit.tiny * (1 + size.max() + high.max())
+
+    vector = b.z.ndim == matrix.ndim - 1
+    system = System(matrix, apply, local, lambda rhs: np.linalg.solve(matrix, rhs), True, vector)
+    return [solve(tape, system, b, unit)]
+
+
+def _probe(tape: Tape, apply, b: Node, shape: tuple) -> np.ndarray:
+    """The matrix of a linear program, column by column."""
+    n = shape[-1]
+    matrix = np.zeros((*b.shape[: len(shape) - 2], n, n))
+    vector = b.z.ndim == len(shape) - 1
+    mark, size = len(tape.nodes), tape.size
+    tape.silent = True
+    try:
+        for j in range(n):
+            e = np.zeros(b.shape)
+            e[(..., j) if vector else (..., j, slice(None))] = 1.0
+            column = apply(tape.source(e, constant=True)).z
+            matrix[..., :, j] = column if vector else column[..., 0]
+    finally:
+        tape.silent = False
+        del tape.nodes[mark:]
+        tape.size = size
+    return matrix

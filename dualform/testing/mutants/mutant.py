@@ -1,0 +1,164 @@
+"""What a planted bug is, and which law and stamp catch it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dualform.laws import Case, Law, check, find
+from dualform.laws.law import BOUNDED, PROVED
+from dualform.prove.programs import Signature
+
+STAGES = ((PROVED, "value"), (PROVED, "gradient"), (BOUNDED, "value"))
+"""How a mutant is looked for, cheapest first."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong program in place of one form of a law.
+
+    Args:
+        name: unique, "what: mistake".
+        label: of the law, e.g. "L3".
+        form: name of the form that it replaces.
+        replacement: the wrong program, of the same arguments.
+        description: the mistake, in one line.
+        case: name of the only case of the law that it replaces the form in; None for all that have it.
+    """
+
+    name: str
+    label: str
+    form: str
+    replacement: Callable
+    description: str
+    case: str | None = None
+
+    def __post_init__(self):
+        if not self.planted():
+            where = f" in case {self.case!r}" if self.case else ""
+            raise ValueError(
+                f"form: got {self.form!r}{where}, expected a form of a proved or bounded law {self.label}; "
+                "see dualform.laws.find"
+            )
+
+    def planted(self) -> list[Law]:
+        """The laws with the form replaced: a law for every case, the smallest first, with no more than the two forms."""
+        laws = [law for law in find(self.label) if PROVED in law.stamps or BOUNDED in law.stamps]
+        return [
+            replace(law, cases=(self._plant(case),))
+            for law in laws
+            for case in sorted(law.cases, key=_size)
+            if self.form in case.forms and self.case in (None, case.name)
+        ]
+
+    def originals(self) -> list[Case]:
+        """The cases as they are, in the order of `planted`."""
+        return [case for law in self.planted() for case in _original(law).cases if case.name == law.cases[0].name]
+
+    def _plant(self, case: Case) -> Case:
+        first = next(iter(case.forms))
+        kept = {name: form for name, form in case.forms.items() if name in (first, self.form)}
+        kept = kept if len(kept) > 1 else dict(case.forms)  # the definition itself is replaced
+        return replace(case, forms=kept).with_form(self.form, self.replacement)
+
+
+@dataclass(frozen=True)
+class Catch:
+    """What gave a mutant away.
+
+    Attributes:
+        mutant: its name.
+        law, case: the law, as "label: title", and its case.
+        stamp: "proved" or "bounded", the stamp that the law did not earn.
+        of: "value" or "gradient".
+        verdict: "refuted" by a counterexample, "off" by more than its bound, or "undecided": no proof, and no bound
+            that it breaks.
+        reason: the law's message.
+    """
+
+    mutant: str
+    law: str
+    case: str
+    stamp: str
+    of: str
+    verdict: str
+    reason: str
+
+
+def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",)) -> Catch | None:
+    """Checks the mutant's law, with the mutant in place, at one stamp after the other until one is not earned.
+
+    Values are proved first, then gradients, then values are bounded in floating point. A verdict (a counterexample, an
+    error beyond the bound) goes before a proof that is undecided.
+
+    Args:
+        mutant: which.
+        seed: of all draws.
+        dtypes: for the bounded stamp.
+
+    Returns:
+        What gave it away, or None for a program that earns every stamp that the law claims.
+
+    >>> from dualform.testing.mutants import HARMLESS, MUTANTS
+    >>> catch = caught(MUTANTS[0])
+    >>> print(MUTANTS[0].description, "->", catch.law, "->", catch.verdict)
+    the update is subtracted -> L3: the dual form: a changed layer is the old one plus linear attention -> refuted
+    >>> caught(HARMLESS[0]) is None
+    True
+    """
+    undecided = None
+    for stamp, of in STAGES:
+        for law in mutant.planted():
+            if stamp not in law.stamps or (of == "gradient" and not law.cases[0].gradient):
+                continue
+            quick = stamp == PROVED and of == "value"
+            result = check(law, stamp, seed=seed, quick=quick, dtypes=dtypes)
+            if result.passed:
+                continue
+            verdict = result.details[-1]["verdict"] if stamp == PROVED else "off"
+            catch = Catch(mutant.name, law.name, law.cases[0].name, stamp, of, verdict, result.reason)
+            if verdict != "undecided":
+                return catch
+            undecided = undecided or catch
+    return undecided
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many mutants were caught, and how."""
+
+    total: int
+    missed: tuple[str, ...]
+    how: dict[str, int]  # "proved value", "proved gradient", "bounded value" -> mutants
+
+    @property
+    def caught(self) -> int:
+        return self.total - len(self.missed)
+
+    def __str__(self) -> str:
+        how = ", ".join(f"{count} {name}" for name, count in self.how.items())
+        missed = f"; missed: {', '.join(self.missed)}" if self.missed else ""
+        return f"{self.caught} of {self.total} planted bugs caught ({how}){missed}"
+
+
+def catch_rate(mutants: Iterable[Mutant], *, seed: int = 0) -> Rate:
+    """How many of the mutants are caught, by which stamp, in their values or in their gradients.
+
+    Cost: up to about a second for each.
+    """
+    return rate_of({mutant.name: caught(mutant, seed=seed) for mutant in mutants})
+
+
+def rate_of(catches: dict[str, Catch | None]) -> Rate:
+    """The rate of catches already made: name -> what `caught` returned."""
+    how = Counter(f"by {c.stamp} {c.of}" for c in catches.values() if c is not None)
+    return Rate(len(catches), tuple(name for name, c in catches.items() if c is None), dict(how.most_common()))
+
+
+def _size(case: Case) -> int:
+    return sum(int(np.prod(x.shape)) for x in Signature.of(case.inputs).leaves)
+
+
+def _original(law: Law) -> Law:
+    return next(other for other in find(law.label) if other.title == law.title)
