@@ -152,10 +152,17 @@ def _console():
 
 
 def _print_report(report) -> None:
-    table = _table(("law", "left"), ("", "left"), ("stamp", "left"), ("error/bound", "right"), ("P(false proof)", "right"), ("s", "right"))
+    table = _table(
+        ("law", "left"),
+        ("", "left"),
+        ("stamp", "left"),
+        ("error/bound", "right"),
+        ("P(false proof)", "right"),
+        ("s", "right"),
+    )
     styles = {"failed": "bold red", "vacuous": "yellow"}
     for r in report.results:
-        worst = "" if r.worst is None else f"{r.worst:.2f}" if r.worst else "0"
+        worst = "" if r.worst is None else f"{r.worst:.2g}"
         chance = "" if r.failure_probability is None else f"{r.failure_probability:.0e}"
         style = styles.get(r.earned, "green")
         table.add_row(r.label, r.title, f"[{style}]{r.earned}[/]", worst, chance, f"{r.seconds:.1f}")
@@ -173,7 +180,9 @@ def _print_report(report) -> None:
                 )
     failed = sum(not r.passed for r in report.results)
     verdict = "every law earned its stamp" if report.passed else f"{failed} of {len(report.results)} stamps not earned"
-    console.print(f"{verdict} ({len(report.results)} stamps, {report.seconds:.0f} s, seed {report.seed})", highlight=False)
+    console.print(
+        f"{verdict} ({len(report.results)} stamps, {report.seconds:.0f} s, seed {report.seed})", highlight=False
+    )
 
 
 def _list(options) -> int:

@@ -35,5 +35,14 @@ def replace(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
 
 
 def write_json(path: str | os.PathLike, data: Any) -> Path:
-    """Data as indented JSON."""
-    return replace(path, lambda p: p.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n") and None)
+    """Data as indented JSON.
+
+    Raises:
+        ValueError: numbers that are not finite, or a folder that cannot be written to.
+    """
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text)
+
+    return replace(path, write)

@@ -14,7 +14,7 @@ TINY = 1e-18
 
 
 def rows(results: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
-    """"LABEL form" -> dtype -> (largest error, its bound), relative to the largest output, from a report's results."""
+    """ "LABEL form" -> dtype -> (largest error, its bound), relative to the largest output, from a report's results."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
     for result in results:
         for d in result["details"]:
@@ -75,8 +75,18 @@ def _panel(panel, dtype: str, table: dict[str, dict[str, tuple[float, float]]]) 
     low = max(TINY, min(errors[~exact].min(initial=np.inf), bounds.min()) / 3)
     shown = np.where(exact, low, errors)
     panel.hlines(at, shown, bounds, color="0.75", linewidth=1)
-    panel.plot(shown[~exact], at[~exact], DTYPE_STYLE[dtype], color=OKABE_ITO["blue"], markersize=4.5, label="largest error")
-    panel.plot(shown[exact], at[exact], "<", color="white", markeredgecolor=OKABE_ITO["blue"], markersize=5, label="no error at all")
+    panel.plot(
+        shown[~exact], at[~exact], DTYPE_STYLE[dtype], color=OKABE_ITO["blue"], markersize=4.5, label="largest error"
+    )
+    panel.plot(
+        shown[exact],
+        at[exact],
+        "<",
+        color="white",
+        markeredgecolor=OKABE_ITO["blue"],
+        markersize=5,
+        label="no error at all",
+    )
     panel.plot(bounds, at, "|", color=OKABE_ITO["red"], markersize=9, markeredgewidth=2, label="derived bound")
     panel.set(xscale="log", title=dtype, xlabel="relative to the largest output", ylim=(-0.7, len(table) - 0.3))
     panel.grid(axis="x", color="0.9")

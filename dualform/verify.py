@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -86,17 +87,17 @@ def plan(*, quick: bool, only: str | None, seed: int) -> list[tuple[str, Callabl
     jobs: list[tuple[str, Callable[[], list[Result]]]] = []
     for law in laws:
         for stamp in law.stamps:
-            jobs.append((f"{law.label} {stamp}", lambda law=law, stamp=stamp: [_checked(law, stamp, seed, quick)]))
+            jobs.append((f"{law.label} {stamp}", partial(_checked, law, stamp, seed, quick)))
     if only in (None, DIGITS):
-        jobs.append(("digits", lambda: digits(seed, quick)))
+        jobs.append(("digits", partial(digits, seed, quick)))
     return jobs
 
 
-def _checked(law: Law, stamp: str, seed: int, quick: bool) -> Result:
+def _checked(law: Law, stamp: str, seed: int, quick: bool) -> list[Result]:
     try:
-        return check(law, stamp, seed=seed, quick=quick, dtypes=DTYPES["quick" if quick else "full"])
+        return [check(law, stamp, seed=seed, quick=quick, dtypes=DTYPES["quick" if quick else "full"])]
     except Exception as error:  # a law that crashes has failed; the others still run
-        return Result(law.label, law.title, stamp, False, reason=f"{type(error).__name__}: {error}")
+        return [Result(law.label, law.title, stamp, False, reason=f"{type(error).__name__}: {error}")]
 
 
 def digits(seed: int, quick: bool) -> list[Result]:
@@ -109,7 +110,9 @@ def digits(seed: int, quick: bool) -> list[Result]:
     for i, layer in enumerate(training.layers, 1):
         c = case.compare(layer, training.optimizer)
         T, B = layer.gradients.shape[:2]
-        result = Result("O9", f"layer {i} of a trained digit classifier is attention over {T * B} patterns", BOUNDED, True)
+        result = Result(
+            "O9", f"layer {i} of a trained digit classifier is attention over {T * B} patterns", BOUNDED, True
+        )
         result.worst = c.ratio
         result.vacuous = bool(np.max(c.bound) > 0.1 * np.max(np.abs(c.trained)))
         result.passed = bool(c.ratio <= 1.0)

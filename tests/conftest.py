@@ -1,6 +1,7 @@
-"""Settings of the whole suite: the Hypothesis profile, strict ranks, and where compiled programs are kept."""
+"""Settings of the whole suite: the Hypothesis profile, strict ranks, where compiled programs are kept, a summary."""
 
 import os
+from collections import Counter
 
 import jax
 
@@ -15,3 +16,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # each is compiled once; by default only programs that take a second to compile are worth keeping.
 if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The catch rate of the planted bugs: reports carry it, for with pytest-xdist no process sees all the tests."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    catches = [value for r in reports if r.when == "call" for name, value in r.user_properties if name == "planted bug"]
+    if catches:
+        caught = Counter(how for how in catches if how != "missed")
+        how = ", ".join(f"{count} by {stamp}" for stamp, count in caught.most_common())
+        terminalreporter.write_sep("=", "planted bugs")
+        terminalreporter.write_line(f"{caught.total()} of {len(catches)} planted bugs caught: {how}")

@@ -56,7 +56,9 @@ def test_a_law_that_fails_gives_status_1_and_a_script_that_reproduces_it(capsys,
 
 def test_a_refuted_claim_that_turns_out_true_fails(capsys, monkeypatch):
     case = Case("true", {"as claimed": lambda x: x + x, "truth": lambda x: 2 * x}, ((2,),))
-    monkeypatch.setattr(verify, "find", lambda label: [Law("L4", "a claim that holds", "2x = x + x", (case,), ("refuted",))])
+    monkeypatch.setattr(
+        verify, "find", lambda label: [Law("L4", "a claim that holds", "2x = x + x", (case,), ("refuted",))]
+    )
     status, out, _ = run(capsys, "verify", "--only", "L4")
     assert status == cli.FAILED and "no counterexample" in out
 
@@ -113,7 +115,9 @@ def test_prove_decides_between_functions_of_a_module(capsys, tmp_path, monkeypat
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
-    status, out, _ = run(capsys, "prove", "mine:recurrent", "mine:summed", "--input", "2:log", "--json", tmp_path / "c.json")
+    status, out, _ = run(
+        capsys, "prove", "mine:recurrent", "mine:summed", "--input", "2:log", "--json", tmp_path / "c.json"
+    )
     assert status == cli.OK and out.startswith("proved")
     assert json.loads((tmp_path / "c.json").read_text())["verdict"] == "proved"
     status, out, _ = run(capsys, "prove", "mine:recurrent", "mine:wrong", "--input", "2:log")

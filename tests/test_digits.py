@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualform import digits
-from dualform.descent import Optimizer
+from dualform.descent import Optimizer, coefficients
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_recording_replays_the_training(training, i):
     replayed = digits.by_weight(training.optimizer)(layer.initial, layer.gradients, layer.inputs, unit)
     largest = np.max(np.abs(layer.trained))
     steps = len(layer.gradients)
-    # each of the steps rounds a few numbers no larger than the largest weight, momentum summing up to 1/(1 - mu) of them
+    # each step rounds a few numbers no larger than the largest weight, and momentum sums up to 1/(1 - mu) of them
     assert np.max(np.abs(replayed - layer.trained.T)) <= 100 * steps * 2.0**-24 * largest
 
 
@@ -46,14 +46,24 @@ def test_a_trained_layer_is_attention_over_its_patterns(training, i):
     assert np.max(c.bound) < 1e-3 * np.max(np.abs(c.trained))  # far from vacuous
 
 
+def loudest(training, i):
+    """(step, place) of the pattern that counts most for the first query."""
+    layer = training.layers[i]
+    _, c = coefficients(training.optimizer, len(layer.gradients))
+    scores = jnp.einsum("tbk,k->tb", layer.inputs, layer.queries[0])
+    counts = jnp.abs(c[:, None] * scores) * jnp.max(jnp.abs(layer.gradients), axis=-1)
+    return np.unravel_index(int(jnp.argmax(counts)), counts.shape)
+
+
 def planted(training, i, name):
     """The layer's recording with one thing wrong."""
     layer, optimizer = training.layers[i], training.optimizer
+    t, b = loudest(training, i)
     if name == "one pattern lost":
-        return layer._replace(gradients=layer.gradients.at[-1, 0].set(0.0)), optimizer
+        return layer._replace(gradients=layer.gradients.at[t, b].set(0.0)), optimizer
     if name == "two patterns' inputs swapped":
-        x = layer.inputs
-        return layer._replace(inputs=x.at[-1, 0].set(x[-1, 1]).at[-1, 1].set(x[-1, 0])), optimizer
+        x, other = layer.inputs, (b + 1) % layer.inputs.shape[1]
+        return layer._replace(inputs=x.at[t, b].set(x[t, other]).at[t, other].set(x[t, b])), optimizer
     if name == "no bias in the scores":
         return layer._replace(inputs=layer.inputs.at[..., -1].set(0.0)), optimizer
     if name == "momentum ignored":
@@ -74,7 +84,7 @@ def planted(training, i, name):
     ],
 )  # fmt: skip
 def test_the_bound_notices(training, i, name):
-    """Of 1,500 patterns, one that is missing shows above the rounding bound."""
+    """Of 1,500 patterns, the one that counts most for a query is missed by that query, above the rounding bound."""
     layer, optimizer = planted(training, i, name)
     good = digits.compare(training.layers[i], training.optimizer)
     arguments = (layer.initial, layer.gradients, layer.inputs, layer.queries)

@@ -83,11 +83,24 @@ def labels_page(root: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
+def laws_page(chapter: str) -> str:
+    """The laws of a chapter, with the stamps that they claim; what is refuted is a quoted claim."""
+    from dualform.laws import find
+
+    rows = ["| label | law | holds for | stamps | source |", "|---|---|---|---|---|"]
+    for law in find(chapter):
+        cells = [f"({law.label})", law.title, law.domain, ", ".join(f"*{stamp}*" for stamp in law.stamps), law.source]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
 def write(app, config):
     """Write the pages, each only where it changed, so that an incremental build stays incremental."""
     target = Path(app.srcdir) / "_generated"
     target.mkdir(exist_ok=True)
-    for name, text in [("api.md", api_page()), ("labels.md", labels_page(Path(app.srcdir).parent))]:
+    pages = {"api.md": api_page(), "labels.md": labels_page(Path(app.srcdir).parent)}
+    pages |= {f"laws_{chapter}.md": laws_page(chapter) for chapter in "LO"}
+    for name, text in pages.items():
         if not (target / name).exists() or (target / name).read_text(encoding="utf-8") != text:
             (target / name).write_text(text, encoding="utf-8")
 

@@ -131,7 +131,7 @@ def _bound(cases: Iterable[Case], result: Result, seed: int, dtypes: tuple[str, 
     for case in cases:
         rng = np.random.default_rng(seed)
         for _ in range(draws):
-            arguments = (case.sample or (lambda r, c=case: normal(c, r)))(rng)
+            arguments = normal(case, rng) if case.sample is None else case.sample(rng)
             for dtype in dtypes if not case.exact else ("float32",):
                 _compare_forms(case, arguments, dtype, result)
 

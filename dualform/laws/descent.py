@@ -1,5 +1,6 @@
 """The laws of chapter 2: what optimisers make of outer products."""
 
+from dataclasses import replace
 from itertools import product
 
 import jax.numpy as jnp
@@ -25,7 +26,8 @@ def every_option():
         }
         name = ", ".join(k for k, v in flags.items() if v) or "heavy ball, coupled decay"
         cases.append(Case(name, forms, RUN, sample=runs.settings))
-    return tuple(cases)
+    exact = replace(cases[0], name="integers", sample=runs.integers, exact=True, gradient=False)
+    return (*cases, exact)
 
 
 def minibatches(name, outputs, inputs, steps):

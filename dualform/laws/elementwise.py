@@ -3,11 +3,10 @@
 import jax.numpy as jnp
 
 from dualform import descent
-from dualform.laws.law import widened
+from dualform.laws.linear import read
 from dualform.laws.runs import K, T, V
 
 
-@widened
 def adam_loop(W0, gradients, eta, b1, b2, eps, weight_decay):
     """Kingma and Ba's algorithm 1 with Loshchilov and Hutter's decay."""
     W, m, v = W0, jnp.zeros_like(W0), jnp.zeros_like(W0)
@@ -30,7 +29,6 @@ def adam_settings(rng):
     return W0, gradients, rng.uniform(0.01, 0.2, 3), 0.875, 0.9921875, 1e-3, 0.01
 
 
-@widened
 def rates_loop(W0, gradients, rates, eta, b1, weight_decay):
     """Any optimiser with learning rates of its own for each entry, here given."""
     W, m = W0, jnp.zeros_like(W0)
@@ -56,11 +54,10 @@ def rates_settings(rng):
     )  # fmt: skip
 
 
-@widened
 def patterns_loop(W0, g, X, rates, b1, q):
     """One pattern a step: the layer after the elementwise optimiser, read at q."""
     W = rates_loop(W0, g[:, :, None] * X[:, None, :], rates, jnp.zeros(len(g)), b1, 0.0)
-    return jnp.sum(W * q, axis=-1)
+    return read(W, q)
 
 
 def patterns_read(W0, g, X, rates, b1, q):

@@ -51,7 +51,7 @@ class Case:
 
 
 def widened(form: Callable) -> Callable:
-    """A program as a textbook writes it, under the library's rule for 16-bit floats.
+    """A form that no library function computes, under the library's rule for 16-bit floats.
 
     It is computed in float32, and its results return in the dtype of the arguments.
     """

@@ -11,16 +11,19 @@ LAYER = ((V, K), (n, V), (n, K))
 SMALL = ((2, 3), (5, 2), (5, 3))
 
 
-@widened
+def read(W, x):
+    """W x as a sum of products, for one input or many."""
+    return jnp.sum(W * x[None], axis=-1) if x.ndim == 1 else jnp.sum(W[None] * x[:, None], axis=-1)
+
+
 def summed(W0, E, X, x):
     """(L1) as a sum of outer products, one pattern at a time, without a matrix product."""
     W = W0
     for i in range(E.shape[0]):
         W = W + E[i][:, None] * X[i][None, :]
-    return jnp.sum(W * x[..., None, :], axis=-1)
+    return read(W, x)
 
 
-@widened
 def attended(E, X, x, weights=None, scale=1.0):
     """(L2) and (L8) as they are written: for each query a sum over patterns of value times weighted score."""
     if x.ndim == 1:
@@ -39,16 +42,14 @@ def scaled(form):
     return lambda E, X, x, scale: form(E, X, x, None, scale)
 
 
-@widened
 def summed_update(E, X):
     """(L1) without a weight."""
     return sum((E[i][:, None] * X[i][None, :] for i in range(E.shape[0])), jnp.zeros((E.shape[1], X.shape[1])))
 
 
-@widened
 def unchanged(W0, E, X, x):
     """(L1) without a pattern."""
-    return jnp.sum(W0 * x, -1)
+    return read(W0, x)
 
 
 def forms(**others):
@@ -74,12 +75,12 @@ def trained(loss):
 
     @widened
     def by_gradient(W0, X, x, eta, *data):
-        gradient = jax.grad(lambda W: loss(*data)(jnp.sum(X[:, None, :] * W, axis=-1)))(W0)
-        return jnp.sum((W0 - eta * gradient) * x, axis=-1)
+        gradient = jax.grad(lambda W: loss(*data)(read(W, X)))(W0)
+        return read(W0 - eta * gradient, x)
 
     def by_weight(W0, X, x, eta, *data):
         W1, _ = linear.sgd_step(W0, X, loss(*data), eta)
-        return jnp.sum(W1 * x, axis=-1)
+        return read(W1, x)
 
     def by_dual(W0, X, x, eta, *data):
         _, E = linear.sgd_step(W0, X, loss(*data), eta)
@@ -88,13 +89,12 @@ def trained(loss):
     return {"gradient descent": by_gradient, "new weight": by_weight, "dual": by_dual}
 
 
-@widened
 def by_hand(W0, X, x, eta, target):
     """The step on the squared loss with its derivative written out: e_i = eta (t_i - W_0 x_i)."""
     W = W0
     for i in range(X.shape[0]):
-        W = W + eta * (target[i] - jnp.sum(W0 * X[i], axis=-1))[:, None] * X[i][None, :]
-    return jnp.sum(W * x, axis=-1)
+        W = W + eta * (target[i] - read(W0, X[i]))[:, None] * X[i][None, :]
+    return read(W, x)
 
 
 def with_bias(form):
@@ -106,11 +106,10 @@ def with_bias(form):
     return biased
 
 
-@widened
 def biased_layer(W0, b, E, X, x):
     """A layer with a bias, both changed by the same error signals."""
     W = W0 + sum(jnp.outer(E[i], X[i]) for i in range(E.shape[0]))
-    return jnp.sum(W * x, axis=-1) + b + jnp.sum(E, axis=0)
+    return read(W, x) + b + jnp.sum(E, axis=0)
 
 
 def no_plus_one(W0, b, E, X, x):

@@ -6,6 +6,7 @@ import numpy as np
 from dualform import descent
 from dualform.descent import Optimizer
 from dualform.laws.law import widened
+from dualform.laws.linear import read
 
 T, V, K, B = 6, 2, 3, 3
 
@@ -20,7 +21,6 @@ def optimizer(eta, momentum, dampening, weight_decay, ema, nesterov=False, decou
 def literal_run(nesterov, decoupled, averaged):
     """torch.optim.SGD's loop, line by line, with clip factors and an average of the weights."""
 
-    @widened
     def run(W0, gradients, eta, momentum, dampening, weight_decay, scale, ema):
         W, mean, buffer = W0, W0, None
         for t in range(gradients.shape[0]):
@@ -63,7 +63,17 @@ def settings(rng):
     )  # fmt: skip
 
 
-@widened
+def integers(rng):
+    """Inputs of (O1) on which nothing rounds in float32: steps, momentum and factors whole, no decay and no average.
+
+    Then |c_t| <= 2 T, so that sums of T gradients of size at most A and W_0 stay below A (1 + 2 T^2) <= 2^24.
+    """
+    A = 2**24 // (1 + 2 * T**2)
+    W0, gradients = (rng.integers(-A, A + 1, shape).astype(float) for shape in ((V, K), (T, V, K)))
+    eta, scale = rng.integers(0, 3, T).astype(float), rng.integers(0, 2, T).astype(float)
+    return W0, gradients, eta, float(rng.choice([-1, 1])), float(rng.integers(0, 2)), 0.0, scale, 0.0
+
+
 def forward_products(eta, momentum, dampening, weight_decay, scale):
     """(O2) from the first step to the last: the state's matrices multiplied out, heavy ball with coupled decay."""
     steps = eta.shape[0]
@@ -96,7 +106,6 @@ def backward_rows(eta, momentum, dampening, weight_decay, scale):
     return descent.coefficients(optimizer(eta, momentum, dampening, weight_decay, 0.0), eta.shape[0], scale=scale)
 
 
-@widened
 def clipped_loop(W0, gradients, eta):
     """SGD that clips by the norm of each gradient as it goes, at norm 1."""
     W = W0
@@ -119,7 +128,6 @@ def clip_settings(rng):
     return rng.standard_normal((V, K)), size * rng.standard_normal((T, V, K)), rng.uniform(0.01, 0.2)
 
 
-@widened
 def trained_loop(W0, G, X, q, eta, momentum, weight_decay):
     """Heavy ball with coupled decay on the mean over each minibatch, pattern by pattern, read at q."""
     W, buffer = W0, jnp.zeros_like(W0)
@@ -127,13 +135,13 @@ def trained_loop(W0, G, X, q, eta, momentum, weight_decay):
         gradient = sum((G[t][i][:, None] * X[t][i][None, :] for i in range(len(G[t]))), jnp.zeros_like(W0)) / len(G[t])
         buffer = momentum * buffer + gradient + weight_decay * W
         W = W - eta[t] * buffer
-    return jnp.sum(W * q, axis=-1)
+    return read(W, q)
 
 
 def trained_layer(W0, G, X, q, eta, momentum, weight_decay):
     """The optimiser run on minibatch means, read at q."""
     o = Optimizer(eta=eta, momentum=momentum, weight_decay=weight_decay)
-    return jnp.sum(descent.run(o, W0, descent.mean_gradients(G, X)) * q, axis=-1)
+    return read(descent.run(o, W0, descent.mean_gradients(G, X)), q)
 
 
 @widened
@@ -141,7 +149,7 @@ def pattern_loop(W0, G, X, q, eta, momentum, weight_decay):
     """(O9) written out: every pattern of every minibatch."""
     o = Optimizer(eta=eta, momentum=momentum, weight_decay=weight_decay)
     a, c = descent.coefficients(o, len(G))
-    out = a * jnp.sum(W0 * q, axis=-1)
+    out = a * read(W0, q)
     for t in range(len(G)):
         for i in range(len(G[t])):
             out = out + c[t] / len(G[t]) * G[t][i] * jnp.sum(X[t][i] * q)

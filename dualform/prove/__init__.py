@@ -8,8 +8,8 @@ from dualform.prove.certificate import Certificate as Certificate
 from dualform.prove.certificate import Counterexample as Counterexample
 from dualform.prove.errors import ProofError as ProofError
 from dualform.prove.errors import UnsupportedPrimitive as UnsupportedPrimitive
-from dualform.prove.identity import degree as degree
-from dualform.prove.identity import degrees as degrees
 from dualform.prove.identity import identical as identical
+from dualform.prove.measure import degree as degree
+from dualform.prove.measure import degrees as degrees
 from dualform.prove.programs import Input as Input
 from dualform.prove.rounding import rounding_bound as rounding_bound

@@ -16,7 +16,7 @@ class Counterexample:
     f: float
     g: float
     path: str  # which element of the result
-    bound: float  # rounding can explain no larger difference than this
+    bound: float  # rounding can explain no larger difference than this; 0 where exact arithmetic confirms it
 
     def __str__(self) -> str:
         return f"at {self.path}: f = {self.f:.17g}, g = {self.g:.17g} on inputs {_short(self.inputs)}"

@@ -5,8 +5,12 @@ concrete only while each operation on them is *exact* in float64, which error-fr
 Knuth's TwoSum); otherwise `evaluate` returns None and the arithmetic takes over, where 1/3 is one third.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dualform.prove.errors import NOWHERE, ProofError
+from dualform.prove.layout import along, matrices
 
 INTEGERS = {
     "add": np.add,
@@ -34,112 +38,157 @@ ORDER = {
     "floor": np.floor,
     "ceil": np.ceil,
     "neg": np.negative,
+    "rem": np.fmod,
     "is_finite": np.isfinite,
 }
 """Exact on floats as well."""
 
-REDUCTIONS = {
-    "reduce_max": np.max,
-    "reduce_min": np.min,
-    "reduce_and": np.all,
-    "reduce_or": np.any,
-}
+LARGEST = 2.0**53
+"""Sums of fewer units of the last place are exact in any order."""
 
 
 def is_float(x) -> bool:
     return isinstance(x, np.ndarray) and x.dtype == np.float64
 
 
+def carry(value, dtype=None) -> np.ndarray:
+    """Floats as float64, everything else as it is; a Python number is first rounded to the `dtype` that it has in JAX.
+
+    Raises:
+        ProofError: complex numbers, or keys of random numbers.
+    """
+    dtype = getattr(value, "dtype", None) if dtype is None else dtype
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.extended):
+        why = "draw random numbers outside the program and pass them as an input"
+        raise ProofError(f"a constant of type {dtype}: {why} ({NOWHERE})")
+    with np.errstate(over="ignore"):
+        x = np.asarray(value) if dtype is None else np.asarray(value).astype(dtype)
+    if x.dtype.kind == "c":
+        raise ProofError(f"a complex constant: exact arithmetic knows real numbers only ({NOWHERE})")
+    return x.astype(np.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
 def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
     """The results of an equation on constants, or None where a float result would be rounded."""
     name = eqn.primitive.name
-    if name == "iota":
-        return [_iota(eqn)]
-    if name == "convert_element_type":
-        return _convert(eqn, operands[0])
-    if name == "sort":
-        return _sort(eqn, operands)
-    if name in REDUCTIONS:
-        return [np.asarray(REDUCTIONS[name](operands[0], axis=tuple(eqn.params["axes"])))]
-    if any(is_float(x) for x in operands):
-        return _floats(name, eqn, operands)
-    if name in INTEGERS:
-        return [np.asarray(INTEGERS[name](*operands))]
-    if name in ORDER:
-        return [np.asarray(ORDER[name](*operands))]
+    with np.errstate(all="ignore"):
+        if name == "iota":
+            return [_iota(eqn)]
+        if name == "convert_element_type":
+            return _convert(eqn, operands[0])
+        if any(is_float(x) for x in operands):
+            result = _floats(name, eqn, operands)
+            return None if result is None else [np.asarray(result)]
+        if name in INTEGERS:
+            return [np.asarray(INTEGERS[name](*operands))]
     return _by_jax(eqn, operands)
+
+
+def order(eqn, keys: list[np.ndarray]) -> np.ndarray:
+    """Which elements a stable sort by these keys, the first weighing most, puts where along the sorted axis."""
+    axis = eqn.params["dimension"]
+    if len(keys) == 1:
+        return np.argsort(keys[0], axis=axis, kind="stable")
+    last = [np.moveaxis(k, axis, -1) for k in reversed(keys)]
+    return np.moveaxis(np.lexsort(last, axis=-1), -1, axis)
+
+
+def binary_places(x: np.ndarray) -> np.ndarray:
+    """The smallest k >= 0 for which 2**k x is an integer."""
+    mantissa, exponent = np.frexp(np.asarray(x, float))
+    whole = np.abs(np.ldexp(mantissa, 53)).astype(np.int64)
+    zeros = np.log2(np.maximum(whole & -whole, 1).astype(float))
+    return np.where(whole == 0, 0.0, np.maximum(53 - exponent - zeros, 0.0))
 
 
 def _iota(eqn) -> np.ndarray:
     p = eqn.params
     shape = [1] * len(p["shape"])
     shape[p["dimension"]] = -1
-    x = np.arange(p["shape"][p["dimension"]], dtype=p["dtype"]).reshape(shape)
-    return _carry(np.broadcast_to(x, p["shape"]))
+    x = np.arange(p["shape"][p["dimension"]]).astype(p["dtype"]).reshape(shape)
+    return carry(np.broadcast_to(x, p["shape"]))
 
 
 def _convert(eqn, x):
     new = np.dtype(eqn.params["new_dtype"])
-    if is_float(x) and not jnp.issubdtype(new, jnp.floating):
-        return [x.astype(bool)] if new == bool else [np.trunc(x).astype(new)]
     if jnp.issubdtype(new, jnp.floating):
-        return [x.astype(np.float64)] if is_float(x) or x.dtype == bool or np.all(np.abs(x.astype(float)) <= 2**53) else None
+        exact = is_float(x) or x.dtype.kind == "b" or np.all(np.abs(x.astype(float)) <= LARGEST)
+        return [x.astype(np.float64)] if exact else None
+    if new.kind not in "iub":
+        return None
+    if is_float(x) and new.kind != "b":
+        limits = np.iinfo(new)
+        fits = np.all((np.trunc(x) >= float(limits.min)) & (np.trunc(x) < float(limits.max)))
+        return [np.trunc(x).astype(new)] if fits else None
     return [x.astype(new)]
 
 
-def _sort(eqn, operands):
+def _by_jax(eqn, operands):
+    """Any other primitive on integers: JAX itself is the definition."""
+    out = eqn.primitive.bind(*[jnp.asarray(x) for x in operands], **eqn.params)
+    out = out if eqn.primitive.multiple_results else [out]
+    return None if any(jnp.issubdtype(x.dtype, jax.dtypes.extended) for x in out) else [carry(x) for x in out]
+
+
+# floats ---------------------------------------------------------------------------------------------------------------
+
+
+def _floats(name, eqn, operands) -> np.ndarray | None:
     p = eqn.params
-    axis, keys = p["dimension"], p["num_keys"]
-    order = np.argsort(operands[0], axis=axis, kind="stable") if keys == 1 else _lexicographic(operands[:keys], axis)
-    return [np.take_along_axis(x, order, axis) for x in operands]
-
-
-def _lexicographic(keys, axis):
-    return np.lexsort([np.moveaxis(k, axis, -1) for k in keys[::-1]], axis=-1) if axis in (-1, keys[0].ndim - 1) else None
-
-
-def _floats(name, eqn, operands):
     if name in ORDER:
-        return [_carry(ORDER[name](*operands))]
-    if name in ("add", "add_any"):
-        return _exact_sum(*operands)
-    if name == "sub":
-        return _exact_sum(operands[0], -operands[1])
-    if name == "mul":
-        return _exact_product(*operands)
-    if name == "div":
-        return _exact_quotient(*operands)
+        return ORDER[name](*operands)
+    if name in ("le_to", "lt_to"):
+        return _total_order(name, *operands)
     if name == "clamp":
-        return [np.clip(operands[1], operands[0], operands[2])]
-    if name == "exp":
-        return _exact_exp(operands[0])
-    if name in ("log", "log1p"):
-        return _exact_log(operands[0] if name == "log" else operands[0] + 1.0)
-    if name == "sqrt":
-        root = np.sqrt(np.maximum(operands[0], 0.0))
-        return [root] if _exact_product(root, root) is not None and np.array_equal(root * root, operands[0]) else None
+        return np.clip(operands[1], operands[0], operands[2])
+    if name == "round":
+        return _round(operands[0], int(p["rounding_method"]))
+    if name == "reduce_max":
+        return np.max(operands[0], axis=tuple(p["axes"]), initial=-np.inf)
+    if name == "reduce_min":
+        return np.min(operands[0], axis=tuple(p["axes"]), initial=np.inf)
+    if name in ("argmax", "argmin"):
+        x = operands[0] if name == "argmax" else -operands[0]
+        return np.argmax(x, axis=int(p["axes"][0])).astype(p["index_dtype"])
+    if name in ("cummax", "cummin"):
+        return along(eqn, (np.maximum if name == "cummax" else np.minimum).accumulate, operands[0])
+    if name in ELEMENTWISE:
+        return ELEMENTWISE[name](*operands)
     if name in ("square", "integer_pow"):
-        return _exact_power(operands[0], eqn.params.get("y", 2))
+        return _power(operands[0], p.get("y", 2))
     if name in ("reduce_sum", "cumsum", "dot_general"):
-        return _small_integers(name, eqn, operands)
+        return _sums(name, eqn, operands)
     return None
 
 
-def _exact_sum(a, b):
-    with np.errstate(invalid="ignore", over="ignore"):
-        s = a + b
-        t = s - a
-        error = (a - (s - t)) + (b - t)
-    return [s] if np.all(np.isinf(s) | (error == 0)) else None
+def _total_order(name, a, b):
+    """-0 comes before +0 and NaN last."""
+    tie = (a == b) | (np.isnan(a) & np.isnan(b))
+    less = (a < b) | (~np.isnan(a) & np.isnan(b)) | ((a == b) & np.signbit(a) & ~np.signbit(b))
+    return less if name == "lt_to" else less | (tie & (np.signbit(a) >= np.signbit(b)))
 
 
-def _exact_product(a, b):
+def _round(x, method: int):
+    if method == 1:
+        return np.rint(x)
+    whole = np.trunc(x)
+    return np.where(np.abs(x - whole) >= 0.5, whole + np.sign(x), whole)
+
+
+def _sum(a, b):
+    s = a + b
+    t = s - a
+    error = (a - (s - t)) + (b - t)
+    return s if np.all(np.isinf(a) | np.isinf(b) | (error == 0)) and not np.any(np.isnan(s)) else None
+
+
+def _product(a, b):
     a, b = np.broadcast_arrays(a, b)
-    if a.size and not (np.all(_moderate(a)) and np.all(_moderate(b))):
+    if not (np.all(_moderate(a)) and np.all(_moderate(b))):
         return None
     p = a * b
     (a1, a2), (b1, b2) = _halves(a), _halves(b)
-    return [p] if np.all(((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2 == 0) else None
+    return p if np.all(((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2 == 0) else None
 
 
 def _moderate(x):
@@ -152,59 +201,83 @@ def _halves(x):
     return high, x - high
 
 
-def _exact_quotient(a, b):
+def _quotient(a, b):
     if not np.all(b):
         return None
     q = a / b
-    back = _exact_product(q, b)
-    return [q] if back is not None and np.array_equal(back[0], np.broadcast_to(a, q.shape)) else None
+    back = _product(q, b)
+    return q if back is not None and np.array_equal(back, np.broadcast_to(a, q.shape)) else None
 
 
-def _exact_exp(x):
-    return [np.exp(x)] if np.all((x == 0) | (x == -np.inf)) else None
+def _exp(x):
+    return np.exp(x) if np.all((x == 0) | (x == -np.inf)) else None
 
 
-def _exact_log(x):
-    if not np.all((x == 1) | (x == 0)):
+def _expm1(x):
+    return np.expm1(x) if np.all((x == 0) | (x == -np.inf)) else None
+
+
+def _exp2(x):
+    return np.exp2(x) if np.all((x == np.trunc(x)) & (np.abs(x) < 1000)) else None
+
+
+def _log(x):
+    return np.where(x == 0, -np.inf, 0.0) if np.all((x == 1) | (x == 0)) else None
+
+
+def _log1p(x):
+    return np.where(x == -1, -np.inf, 0.0) if np.all((x == 0) | (x == -1)) else None
+
+
+def _sqrt(x):
+    root = np.sqrt(np.maximum(x, 0.0))
+    square = _product(root, root)
+    return root if square is not None and np.array_equal(square, x) else None
+
+
+def _rsqrt(x):
+    root = _sqrt(x)
+    return None if root is None else _quotient(np.ones_like(root), root)
+
+
+def _power(x, n: int):
+    """x**n by repeated squaring."""
+    out, square, left = np.ones_like(x), x, abs(n)
+    while left and out is not None:
+        if left & 1:
+            out = None if square is None else _product(out, square)
+        left >>= 1
+        square = None if square is None or not left else _product(square, square)
+    return out if n >= 0 or out is None else _quotient(np.ones_like(out), out)
+
+
+ELEMENTWISE = {
+    "add": _sum,
+    "add_any": _sum,
+    "sub": lambda a, b: _sum(a, -b),
+    "mul": _product,
+    "div": _quotient,
+    "exp": _exp,
+    "expm1": _expm1,
+    "exp2": _exp2,
+    "log": _log,
+    "log1p": _log1p,
+    "sqrt": _sqrt,
+    "rsqrt": _rsqrt,
+}
+"""Float results, or None where one would be rounded."""
+
+
+def _sums(name, eqn, operands):
+    """Sums of multiples of one power of two that stay below 2**53 of it are exact in any order."""
+    if not all(np.all(np.isfinite(x)) for x in operands):
         return None
-    return [np.where(x == 0, -np.inf, 0.0)]
+    unit = 2.0 ** -sum(binary_places(x).max(initial=0.0) for x in operands)
 
+    def total(*xs):
+        if name == "dot_general":
+            left, right, shape = matrices(eqn, *xs)
+            return (left @ right).reshape(shape)
+        return xs[0].sum(axis=tuple(eqn.params["axes"])) if name == "reduce_sum" else along(eqn, np.cumsum, xs[0])
 
-def _exact_power(x, n):
-    if n < 0:
-        return None
-    out = [np.ones_like(x)]
-    for _ in range(n):
-        out = None if out is None else _exact_product(out[0], x)
-    return out
-
-
-def _small_integers(name, eqn, operands):
-    """Sums of integers that stay below 2**53 are exact in any order."""
-    if any(x.size and not np.all(x == np.trunc(x)) for x in operands):
-        return None
-    if name == "reduce_sum":
-        total = np.abs(operands[0]).sum(axis=tuple(eqn.params["axes"]))
-        return [np.asarray(operands[0].sum(axis=tuple(eqn.params["axes"])))] if np.all(total < 2.0**53) else None
-    if name == "cumsum":
-        x = operands[0]
-        x = np.flip(x, eqn.params["axis"]) if eqn.params["reverse"] else x
-        s = np.cumsum(x, axis=eqn.params["axis"])
-        ok = np.all(np.cumsum(np.abs(x), axis=eqn.params["axis"]) < 2.0**53)
-        return [np.flip(s, eqn.params["axis"]) if eqn.params["reverse"] else s] if ok else None
-    return None
-
-
-def _by_jax(eqn, operands):
-    """Any other primitive on integers: JAX itself is the definition."""
-    out = eqn.primitive.bind(*[jnp.asarray(x) for x in operands], **eqn.params)
-    return [_carry(x) for x in (out if eqn.primitive.multiple_results else [out])]
-
-
-def _carry(x) -> np.ndarray:
-    """Floats as float64, everything else as it is."""
-    x = np.asarray(x)
-    return x.astype(np.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-carry = _carry
+    return total(*operands) if np.all(total(*map(np.abs, operands)) < LARGEST * unit) else None

@@ -1,54 +1,169 @@
-"""Small inputs on which two programs differ, verified in float64.
+"""Small inputs on which two programs differ, confirmed.
 
 Modulo a prime two programs differ at a random point, which convinces but teaches nothing. Here the same programs are
-run in float64 on small integers (negative halves for logarithms) until they differ by more than their rounding bounds
-together; then every entry that can be made zero, and every other that can be made one, is.
+run in float64 on small integers (negative halves for logarithms) until they visibly differ; then every entry that can
+be made zero, and every other that can be made one, is. Floats alone prove nothing, so a difference counts only if
+
+- exact arithmetic confirms it at these very inputs, where even comparisons and maxima have a meaning, or
+- it is larger than the rounding bounds of both programs together.
+
+Constants such as 0.1 differ from what they stand for by less than float64 shows once the program is traced in float64.
+So where the runs agree, the programs as they were traced are evaluated exactly at small integers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
 
 import jax
 import numpy as np
 
 from dualform.prove.certificate import Counterexample
+from dualform.prove.draw import Point, Programs, evaluate
 from dualform.prove.errors import ProofError
-from dualform.prove.programs import Signature
+from dualform.prove.modular import Residue
+from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.programs import Input, Signature
+from dualform.prove.relations import rational
 from dualform.prove.rounding import rounding_bound
 
 TRIES = 64
+EXACT_TRIES = 8
 SHRINKS = 600
-SLACK = 2.0**-30
-"""Relative difference demanded where no rounding bound can be derived."""
+VISIBLE = 2.0**-30
+"""Relative difference of two float64 results from which on they are worth a check."""
+
+Values = list[np.ndarray]
+Place = tuple[int, int]
+"""Result and flat element."""
 
 
-def find(f: Callable, g: Callable, signature: Signature, rng: np.random.Generator) -> Counterexample | None:
-    """A small counterexample, or None if float64 shows none."""
-    with jax.enable_x64(True):
-        pair = [jax.jit(lambda leaves, h=h: jax.tree.leaves(signature.call(h, leaves))) for h in (f, g)]
+@dataclass(frozen=True)
+class Search:
+    """Two functions, the programs traced from them, and what they are called with."""
 
-        def gap(leaves) -> tuple[int, int] | None:
-            return _gap(*([np.asarray(x) for x in h(leaves)] for h in pair))
+    f: Callable
+    g: Callable
+    programs: Programs
+    signature: Signature
+    seed: int
+
+    def find(self) -> Counterexample | None:
+        """A small counterexample, or None if none was found that can be confirmed."""
+        rng = np.random.default_rng(self.seed)
+        with jax.enable_x64(True):
+            return self._by_floats(rng) or self._exactly(rng)
+
+    def _by_floats(self, rng) -> Counterexample | None:
+        pair = [jax.jit(lambda leaves, h=h: jax.tree.leaves(self.signature.call(h, leaves))) for h in (self.f, self.g)]
+
+        def run(leaves: Values) -> list[Values]:
+            return [[np.asarray(x) for x in h(leaves)] for h in pair]
 
         for attempt in range(TRIES):
-            leaves = [_small(x, rng, attempt) for x in signature.leaves]
-            if gap(leaves) is not None:
-                leaves = _shrink(leaves, signature, gap)
-                found = _verified(f, g, signature, leaves, [[np.asarray(x) for x in h(leaves)] for h in pair], gap(leaves))
-                if found is not None:
+            leaves = [_small(x, rng, attempt) for x in self.signature.leaves]
+            try:
+                visible = _gap(*run(leaves)) is not None
+            except (TypeError, ValueError):  # a program that insists on float32
+                return None
+            if visible:
+                leaves = _shrink(leaves, self.signature.leaves, lambda x: _gap(*run(x)) is not None, SHRINKS)
+                if (found := self._confirmed(leaves, run(leaves))) is not None:
                     return found
-    return None
+        return None
+
+    def _confirmed(self, leaves: Values, results: list[Values]) -> Counterexample | None:
+        """The counterexample at these inputs, if it is one."""
+        if (place := _gap(*results)) is None:
+            return None
+        f, g = (float(np.ravel(result[place[0]])[place[1]]) for result in results)
+        differ = self._exact_differences(leaves)
+        if differ is not None:
+            return self._example(leaves, f, g, place, 0.0) if place in differ else None
+        bound = sum(self._rounding(h, leaves, place) for h in (self.f, self.g))
+        return self._example(leaves, f, g, place, bound) if abs(f - g) > bound else None
+
+    def _exact_differences(self, leaves: Values) -> list[Place] | None:
+        """Where the programs differ at these inputs in exact arithmetic; None if that is not known."""
+        point = Point.at(SAFE_PRIMES[0], self.signature.leaves, leaves, np.random.default_rng(self.seed))
+        try:
+            run = evaluate(self.programs, point)
+        except ProofError:
+            return None
+        return None if run.fresh.count or run.fresh.functions else run.contrast()
+
+    def _rounding(self, h: Callable, leaves: Values, place: Place) -> float:
+        """The derived bound of one element, infinite where none can be derived."""
+        try:
+            _, bound = rounding_bound(h, *jax.tree.unflatten(self.signature.tree, leaves))
+        except ProofError:
+            return np.inf
+        return float(np.ravel(jax.tree.leaves(bound)[place[0]])[place[1]])
+
+    def _example(self, leaves: Values, f: float, g: float, place: Place, bound: float) -> Counterexample:
+        i, j = place
+        index = np.unravel_index(j, self.programs[0].shapes[i])
+        where = f"result {i}, element {[int(k) for k in index]}"
+        return Counterexample(jax.tree.unflatten(self.signature.tree, leaves), f, g, where, bound)
+
+    def _exactly(self, rng) -> Counterexample | None:
+        """A difference of the traced programs, with both values as exact rationals."""
+        for attempt in range(EXACT_TRIES):
+            leaves = [
+                np.where(x.mask, -np.inf, 0.0) if x.domain == "log" else _small(x, rng, 16 * attempt)
+                for x in self.signature.leaves
+            ]
+            if self._exact_differences(leaves):
+                leaves = _shrink(
+                    leaves, self.signature.leaves, lambda x: bool(self._exact_differences(x)), SHRINKS // 4
+                )
+                for place in self._exact_differences(leaves) or []:
+                    values = self._rational_values(leaves, place)
+                    if values is not None and values[0] != values[1]:
+                        return self._example(leaves, *values, place, 0.0)
+        return None
+
+    def _rational_values(self, leaves: Values, place: Place) -> tuple[float, float] | None:
+        """Both results at one place, from their residues modulo several primes; the last prime is the judge."""
+        primes = SAFE_PRIMES[:5]
+        residues: list[list[int]] = []
+        for p in primes:
+            run = evaluate(self.programs, Point.at(p, self.signature.leaves, leaves, np.random.default_rng(self.seed)))
+            if not all(isinstance(out[place[0]], Residue) for out in run.results[:2]):
+                return None
+            residues.append([int(np.ravel(out[place[0]].r)[place[1]]) for out in run.results[:2]])
+        values = []
+        for column in zip(*residues, strict=True):
+            value = rational(_chinese(column[:-1], primes[:-1]), prod(primes[:-1]))
+            if value is None or (value.numerator - column[-1] * value.denominator) % primes[-1]:
+                return None
+            values.append(float(value))
+        return values[0], values[1]
 
 
-def _small(x, rng: np.random.Generator, attempt: int) -> np.ndarray:
+def _chinese(residues: Sequence[int], primes: Sequence[int]) -> int:
+    """The number below the primes' product that has these residues."""
+    *_, (x, _) = accumulate(
+        zip(residues, primes, strict=True),
+        lambda known, new: (
+            known[0] + known[1] * ((new[0] - known[0]) * pow(known[1], -1, new[1]) % new[1]),
+            known[1] * new[1],
+        ),
+    )
+    return x
+
+
+def _small(x: Input, rng: np.random.Generator, attempt: int) -> np.ndarray:
     size = 1 + attempt // 16
     if x.domain == "log":
         return np.where(x.mask, -np.inf, -0.5 * rng.integers(0, 2 * size + 1, x.shape))
     return rng.integers(-size, size + 1, x.shape).astype(np.float64)
 
 
-def _gap(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[int, int] | None:
-    """(result, flat element) of the largest relative difference between finite values, if there is one."""
-    best, where = SLACK, None
+def _gap(a: Values, b: Values) -> Place | None:
+    """Where the relative difference between finite values is largest, if it is visible anywhere."""
+    best, where = VISIBLE, None
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
         x, y = np.ravel(x).astype(np.float64), np.ravel(y).astype(np.float64)
         with np.errstate(invalid="ignore"):
@@ -59,45 +174,26 @@ def _gap(a: list[np.ndarray], b: list[np.ndarray]) -> tuple[int, int] | None:
     return where
 
 
-def _shrink(leaves: list[np.ndarray], signature: Signature, gap: Callable) -> list[np.ndarray]:
-    """Entries replaced by zero where the difference survives, else by one: first whole arrays, then element by element."""
-    left = SHRINKS
+def _shrink(leaves: Values, inputs: Sequence[Input], differ: Callable[[Values], bool], left: int) -> Values:
+    """Entries replaced by zero where the difference survives, else by one: whole arrays first, then single elements."""
+
+    def attempt(i: int, x: np.ndarray) -> None:
+        nonlocal leaves, left
+        trial = [*leaves[:i], x, *leaves[i + 1 :]]
+        left -= 1
+        if differ(trial):
+            leaves = trial
+
     for i, x in enumerate(leaves):
-        if not np.any(signature.leaves[i].mask):
-            trial = [*leaves[:i], np.zeros_like(x), *leaves[i + 1 :]]
-            left -= 1
-            if gap(trial) is not None:
-                leaves = trial
+        if not np.any(inputs[i].mask):
+            attempt(i, np.zeros_like(x))
     for target in (0.0, 1.0):
-        for i in range(len(leaves)):
+        for i, given in enumerate(inputs):
             for j in range(leaves[i].size):
                 old = leaves[i].flat[j]
-                if left <= 0 or old in (0.0, target) or not np.isfinite(old) or (target and signature.leaves[i].domain == "log"):
+                if old in (0.0, target) or not np.isfinite(old) or (target and given.domain == "log") or left <= 0:
                     continue
                 x = leaves[i].copy()
                 x.flat[j] = target
-                left -= 1
-                if gap([*leaves[:i], x, *leaves[i + 1 :]]) is not None:
-                    leaves = [*leaves[:i], x, *leaves[i + 1 :]]
+                attempt(i, x)
     return leaves
-
-
-def _verified(f, g, signature: Signature, leaves, values, where) -> Counterexample | None:
-    """The counterexample, if its difference exceeds what rounding can do."""
-    i, j = where
-    a, b = (float(np.ravel(v[i])[j]) for v in values)
-    arguments = jax.tree.unflatten(signature.tree, leaves)
-    bound = _rounding(f, arguments, i, j) + _rounding(g, arguments, i, j)
-    if not abs(a - b) > bound:
-        return None
-    place = tuple(int(k) for k in np.unravel_index(j, values[0][i].shape))
-    return Counterexample(arguments, a, b, f"result {i}, element {list(place)}", bound)
-
-
-def _rounding(f, arguments, i: int, j: int) -> float:
-    """The derived bound of one element; where none can be derived, the slack that `_gap` demanded covers it."""
-    try:
-        _, bound = rounding_bound(f, *arguments)
-    except ProofError:
-        return 0.0
-    return float(np.ravel(jax.tree.leaves(bound)[i])[j])

@@ -13,10 +13,13 @@ from dualform.prove.programs import Input, Program
 
 REDRAWS = 16
 
+Programs = tuple[Program, Program]
+Leaves = tuple[Input, ...]
+
 
 @dataclass
 class Point:
-    """A modulus and a random value for every input."""
+    """A modulus and a value for every input."""
 
     field: PrimeField
     group: PrimeField
@@ -24,7 +27,8 @@ class Point:
     key: int  # seeds the exponents of field values
 
     @staticmethod
-    def draw(prime: int, leaves: tuple[Input, ...], rng: np.random.Generator) -> "Point":
+    def draw(prime: int, leaves: Leaves, rng: np.random.Generator) -> "Point":
+        """Uniform residues, and uniform exponents for log-domain inputs."""
         ring, group = PrimeField(prime), PrimeField((prime - 1) // 2)
         inputs: list = []
         for x in leaves:
@@ -34,42 +38,79 @@ class Point:
                 inputs.append(Residue(ring.random(rng, x.shape)))
         return Point(ring, group, inputs, int(rng.integers(2**63)))
 
+    @staticmethod
+    def at(prime: int, leaves: Leaves, values: list[np.ndarray], rng: np.random.Generator) -> "Point":
+        """Given rational values. exp(1) is drawn: no rational function of it vanishes, for it is transcendental."""
+        ring, group = PrimeField(prime), PrimeField((prime - 1) // 2)
+        one = group.random(rng, ())
+        inputs: list = []
+        for x, value in zip(leaves, values, strict=True):
+            if x.domain == "log":
+                finite = group.from_float(np.where(x.mask, 0.0, value))
+                inputs.append(Exponent(group.mul(finite, one), x.mask))
+            else:
+                inputs.append(np.asarray(value, np.float64))
+        return Point(ring, group, inputs, int(rng.integers(2**63)))
+
     def fresh(self) -> Fresh:
         return Fresh(self.group, np.random.default_rng(self.key))
 
 
 @dataclass
 class Run:
-    """What the programs computed at a point."""
+    """What the programs computed at a point: the results of both, and again for another choice of pivots if any."""
 
     results: list[list]
     fresh: Fresh
     gates_used: bool = field(default=False)
 
     def agree(self) -> bool:
-        return all(_equal(a, b) for a, b in zip(*self.results, strict=True))
+        return not any(np.any(_differs(first, x)) for first, *others in zip(*self.results, strict=True) for x in others)
+
+    def steady(self) -> bool:
+        """Whether no result depends on the choice of pivots."""
+        pairs = zip(self.results[:2], self.results[2:], strict=False)
+        return not any(np.any(_differs(x, y)) for one, again in pairs for x, y in zip(one, again, strict=True))
+
+    def contrast(self) -> list[tuple[int, int]]:
+        """(result, flat element) wherever each program agrees with itself but not with the other."""
+        found: list[tuple[int, int]] = []
+        for i, (f, g, *again) in enumerate(zip(*self.results, strict=True)):
+            differs = _differs(f, g)
+            for first, second in zip((f, g), again, strict=False):
+                differs = differs & ~_differs(first, second)
+            found += [(i, int(j)) for j in np.flatnonzero(differs)]
+        return found
 
 
-def evaluate(programs: tuple[Program, ...], point: Point, fresh: Fresh | None = None) -> Run:
-    """Every program at the point, sharing one supply of exponents.
+def evaluate(programs: Programs, point: Point, fresh: Fresh | None = None) -> Run:
+    """Both programs at the point, sharing one supply of exponents.
 
     Raises:
         ZeroDenominator: this point is a zero of something that a program divides by.
         ProofError: a primitive has no exact meaning.
     """
     fresh = point.fresh() if fresh is None else fresh
-    arithmetic = Modular(point.field, fresh)
-    results = []
-    for program in programs:
-        out = Interpreter(arithmetic).run(program.jaxpr, point.inputs)
-        out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
-        if any(isinstance(x, Residue) and x.bad is not None for x in out):
-            raise ZeroDenominator("a result divides by zero")
-        results.append(out)
-    return Run(results, fresh, arithmetic.gates_used)
+    results: list[list] = []
+    gates_used = False
+    for pivot in (0, -1):
+        arithmetic = Modular(point.field, fresh, pivot)
+        results += [_results(arithmetic, program, point) for program in programs]
+        gates_used |= arithmetic.gates_used
+        if not arithmetic.pivoted:
+            break
+    return Run(results, fresh, gates_used)
 
 
-def draw(programs: tuple[Program, ...], prime: int, leaves: tuple[Input, ...], rng: np.random.Generator) -> tuple[Point, Run]:
+def _results(arithmetic: Modular, program: Program, point: Point) -> list:
+    out = Interpreter(arithmetic).run(program.jaxpr, point.inputs)
+    out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
+    if any(isinstance(x, Residue) and x.bad is not None for x in out):
+        raise ZeroDenominator("a result is divided by zero, or infinite")
+    return out
+
+
+def draw(programs: Programs, prime: int, leaves: Leaves, rng: np.random.Generator) -> tuple[Point, Run]:
     """A point where nothing divides by zero, and the run there."""
     for _ in range(REDRAWS):
         point = Point.draw(prime, leaves, rng)
@@ -80,13 +121,21 @@ def draw(programs: tuple[Program, ...], prime: int, leaves: tuple[Input, ...], r
     raise ProofError(f"every one of {REDRAWS} random points divides by zero: {last}")
 
 
-def _equal(a, b) -> bool:
-    if isinstance(a, Exponent) != isinstance(b, Exponent):
-        return False
-    if isinstance(a, Exponent):
-        s = [np.zeros(x.shape, np.uint64) if x.s is None else x.s for x in (a, b)]
-        finite = ~a.reset
-        return bool(np.array_equal(a.reset, b.reset) and (((a.e == b.e) & (s[0] == s[1])) | ~finite).all())
+def _differs(a, b) -> np.ndarray:
+    """Element by element."""
     if isinstance(a, Residue) and isinstance(b, Residue):
-        return bool(np.array_equal(a.r, b.r))
-    return bool(np.array_equal(a, b))
+        return a.r != b.r
+    if isinstance(a, Residue | Exponent) and isinstance(b, Residue | Exponent):
+        (e, s, reset), (f, t, other) = _parts(a), _parts(b)
+        return (reset != other) | (((e != f) | (s != t)) & ~reset)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a != b
+    return np.ones(a.shape, bool)
+
+
+def _parts(x) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Exponent, residue and where it is -inf."""
+    zero = np.zeros(x.shape, np.uint64)
+    if isinstance(x, Residue):
+        return zero, x.r, zero != 0
+    return x.e, zero if x.s is None else x.s, x.reset

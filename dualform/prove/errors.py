@@ -6,6 +6,7 @@ import jax
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 JAX = os.path.dirname(os.path.abspath(jax.__file__))
+NOWHERE = "a line that JAX did not record"
 
 
 class ProofError(ValueError):
@@ -21,13 +22,19 @@ class ZeroDenominator(ProofError):
 
 
 def where(eqn) -> str:
-    """The user's source line of an equation: the innermost frame outside JAX and the engine."""
-    traceback = eqn.source_info.traceback
+    """The user's source line of an equation (or None): the innermost frame outside JAX and the engine."""
+    traceback = None if eqn is None else eqn.source_info.traceback
     frames = list(traceback.frames) if traceback is not None else []
     for frame in frames:
         if not frame.file_name.startswith((JAX, HERE, "<frozen")):
             return f"{frame.file_name}:{frame.line_num} in {frame.function_name}"
-    return "a line that JAX did not record"
+    return NOWHERE
+
+
+def placed(error: ProofError, eqn) -> ProofError:
+    """The error with the line of an enclosing equation, where its own has none (it lies inside a function of JAX)."""
+    message, line = str(error), where(eqn)
+    return type(error)(message.replace(NOWHERE, line)) if NOWHERE in message and line != NOWHERE else error
 
 
 def unsupported(eqn, arithmetic: str, why: str = "") -> UnsupportedPrimitive:

@@ -8,10 +8,10 @@ For a *log-domain input* (a gate) $h$ is the draw itself: $\exp(g)$ is then unif
 products exactly, and rational multiples of gates are defined because $q$ is an odd prime.
 
 For a *field value* $s$ (a score, a polynomial in the inputs) each $\exp(s)$ is a fresh variable: a random exponent that
-depends on nothing but $s$, so that equal arguments have equal exponentials (`Fresh`). Where more is needed,
-`dualform.prove.relations` finds all rational linear relations between the arguments, proves them, and draws exponents
-that respect them (`Related`). By Ax's theorem (1971) exponentials of arguments that are linearly independent over the
-rationals, modulo constants, are algebraically independent, so nothing else can hold identically.
+depends on nothing but $s$, so that equal arguments have equal exponentials, and $\exp(0) = 1$ (`Fresh`). Where more is
+needed, `dualform.prove.relations` finds all rational linear relations between the arguments, proves them, and draws
+exponents that respect them (`Related`). By Ax's theorem (1971) exponentials of arguments that are linearly independent
+over the rationals, modulo constants, are algebraically independent, so nothing else can hold identically.
 """
 
 import numpy as np
@@ -60,9 +60,9 @@ class Fresh:
         self.functions: set[str] = set()
 
     def exponent(self, residues: np.ndarray) -> np.ndarray:
-        """h(s) of (P1)."""
+        """h(s) of (P1), with h(0) = 0."""
         self.arguments.append(np.ravel(residues))
-        return self._draw("exp", residues)
+        return np.where(residues == 0, np.uint64(0), self._draw("exp", residues))
 
     def opaque(self, name: str, residues: np.ndarray) -> np.ndarray:
         """Another function, of which only this is used: equal arguments give equal values."""

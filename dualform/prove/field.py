@@ -7,9 +7,8 @@ $2^{53}$ for up to 2,048 terms. Sequential Python loops over scalars would cost 
 
 import numpy as np
 
-M21, M30, M31, M40, M61 = (np.uint64((1 << k) - 1) for k in (21, 30, 31, 40, 61))
-S21, S30, S31, S32, S40, S61 = (np.uint64(k) for k in (21, 30, 31, 32, 40, 61))
-M32 = np.uint64((1 << 32) - 1)
+M21, M29, M30, M31, M32, M40, M61 = (np.uint64((1 << k) - 1) for k in (21, 29, 30, 31, 32, 40, 61))
+S21, S29, S30, S31, S32, S40, S42, S61 = (np.uint64(k) for k in (21, 29, 30, 31, 32, 40, 42, 61))
 BLOCK = 2048
 """Terms of a dot product whose 42-bit limb products sum below 2**53."""
 
@@ -83,14 +82,22 @@ class PrimeField:
         return self.reduce(x)
 
     def sum(self, a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-        return self._join((a >> S32).sum(axis=axes, dtype=np.uint64), (a & M32).sum(axis=axes, dtype=np.uint64))
+        return self._join(*(half.sum(axis=axes, dtype=np.uint64) for half in (a >> S32, a & M32)))
 
     def cumsum(self, a: np.ndarray, axis: int) -> np.ndarray:
-        return self._join(np.cumsum(a >> S32, axis=axis, dtype=np.uint64), np.cumsum(a & M32, axis=axis, dtype=np.uint64))
+        return self._join(*(np.cumsum(half, axis=axis, dtype=np.uint64) for half in (a >> S32, a & M32)))
+
+    def add_at(self, a: np.ndarray, index: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """A vector with values[i] added to its element index[i]; an element may occur many times."""
+        high, low = a >> S32, a & M32
+        np.add.at(high, index, values >> S32)
+        np.add.at(low, index, values & M32)
+        return self._join(high, low)
 
     def _join(self, high, low) -> np.ndarray:
         """high * 2**32 + low from sums of half words."""
-        return self.reduce((high >> np.uint64(29)) * self._f + ((high & np.uint64((1 << 29) - 1)) << S32) + self._once(low))
+        carried = (high >> S29) * self._f + ((high & M29) << S32)
+        return self.reduce(carried + self._once(low))
 
     def prod(self, a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         """Product along axes, pairing halves: log depth."""
@@ -167,4 +174,4 @@ class PrimeField:
 
 
 def _limbs(x: np.ndarray) -> list[np.ndarray]:
-    return [x & M21, (x >> S21) & M21, x >> np.uint64(42)]
+    return [x & M21, (x >> S21) & M21, x >> S42]

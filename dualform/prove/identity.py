@@ -11,18 +11,19 @@ that two different arguments of exponentials or unknown functions coincide at th
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dualform.prove import counterexample, relations
+from dualform.prove import relations
 from dualform.prove.certificate import Certificate
-from dualform.prove.degree import Degree, Logarithm
-from dualform.prove.draw import draw
+from dualform.prove.counterexample import Search
+from dualform.prove.draw import Leaves, Programs, draw
 from dualform.prove.errors import ProofError
-from dualform.prove.interpreter import Interpreter
+from dualform.prove.measure import Sizes, sizes
 from dualform.prove.primes import SAFE_PRIMES
-from dualform.prove.programs import Input, Program, Signature, trace_both
-from dualform.prove.rational import ZERO, Bound
+from dualform.prove.programs import Input, Signature, trace_both
+from dualform.prove.relations import Relations
 
 CERTAIN = 1e-12
 """Largest failure probability that is called a proof."""
@@ -38,12 +39,12 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
     Args:
         f, g: functions of the same arguments; they may return pytrees, and may be gradients or VJPs.
         *inputs: one per argument: a shape, an `Input`, or a pytree of these.
-        trials: independent draws, each with its own prime.
+        trials: independent draws, each with its own prime; at most 96.
         seed: of all draws.
 
     Returns:
-        A `Certificate`: proved with a failure probability of at most 1e-12, refuted with a counterexample that float64
-        confirms, or undecided with the reason.
+        A `Certificate`: proved with a failure probability of at most 1e-12, refuted with a confirmed counterexample, or
+        undecided with the reason.
 
     Raises:
         ValueError: inputs that are no shapes, or results of different structure.
@@ -58,169 +59,125 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
 
     References: Schwartz 1980; Zippel 1979; Ax 1971, for exponentials.
     """
-    if not isinstance(trials, (int, np.integer)) or trials < 1:
-        raise ValueError(f"trials: expected a positive integer, got {trials!r}; 3 gives about 1e-40 for small programs")
+    if not isinstance(trials, int | np.integer) or isinstance(trials, bool) or not 1 <= trials <= len(SAFE_PRIMES):
+        raise ValueError(
+            f"trials: expected an integer from 1 to {len(SAFE_PRIMES)}, got {trials!r}; "
+            "3 gives about 1e-50 for small programs"
+        )
     signature = Signature.of(inputs)
     programs = trace_both(f, g, signature)
     rng = np.random.default_rng(seed)
-    primes = [SAFE_PRIMES[i] for i in rng.permutation(len(SAFE_PRIMES))[:trials]]
+    primes = tuple(SAFE_PRIMES[i] for i in rng.permutation(len(SAFE_PRIMES))[:trials])
+    blank = Certificate(None, 1.0, 0, primes=primes, trials=trials, seed=seed)
     try:
         leaves, inferred = infer_logs(programs, signature.leaves, primes[0], rng)
-        agree, method, found, opaque = _compare(programs, leaves, primes, rng)
-        size = _sizes(programs, leaves, found)
+        trial = _compare(programs, leaves, primes, rng)
+        size = sizes(programs, leaves, trial.found)
     except (ProofError, OverflowError) as error:
-        return Certificate(None, 1.0, 0, reason=str(error), primes=tuple(primes), trials=trials, seed=seed)
-    known = dict(
-        primes=tuple(primes), trials=trials, seed=seed, method=method, opaque=tuple(sorted(opaque)), inferred=inferred,
-        log_inputs=tuple(i for i, x in enumerate(leaves) if x.domain == "log"), height_bits=size.height,
-    )  # fmt: skip
-    if not agree:
-        where = Signature(leaves, signature.tree)
-        example = counterexample.find(f, g, where, np.random.default_rng(seed))
-        if example is not None:
-            return Certificate(False, 0.0, size.degree, example, "the programs differ", **known)
-        reason = "the programs differ modulo a prime, but no small counterexample shows it in float64"
-        if method == FRESH or opaque:
-            reason += "; unknown functions or exponentials may be related in ways that were not searched"
-        return Certificate(None, 1.0, size.degree, None, reason, **known)
-    rate = size.rate
-    if rate > RATE or rate**trials > CERTAIN:
-        more = "" if rate > RATE else f"; {int(np.ceil(np.log(CERTAIN) / np.log(rate)))} trials would do"
-        reason = f"degree bound too large: {float(size.degree):.3g}, so a trial fails with probability {rate:.1e}{more}"
-        return Certificate(None, min(1.0, rate**trials), size.degree, None, reason, **known)
-    rational = size.height < sum(np.log2(p) for p in primes)
-    return Certificate(True, rate**trials, size.degree, None, "", over_rationals=bool(rational), **known)
+        return _refuted(Search(f, g, programs, signature, seed), replace(blank, reason=str(error)))
+    known = replace(
+        blank,
+        degree=int(size.degree),
+        height_bits=size.height,
+        method=trial.method,
+        opaque=tuple(sorted(trial.opaque)),
+        inferred=inferred,
+        log_inputs=tuple(i for i, x in enumerate(leaves) if x.domain == "log"),
+    )
+    if trial.agree:
+        return _weighed(known, size)
+    search = Search(f, g, programs, Signature(leaves, signature.tree), seed)
+    return _refuted(search, replace(known, reason=trial.reason))
 
 
-def infer_logs(programs, leaves, prime, rng) -> tuple[tuple[Input, ...], tuple[int, ...]]:
+def _weighed(known: Certificate, size: Sizes) -> Certificate:
+    """The verdict on programs that agreed in every trial."""
+    rate, trials = size.rate, known.trials
+    if rate <= RATE and rate**trials <= CERTAIN:
+        rational = size.over_rationals(known.primes)
+        return replace(known, equal=True, failure_probability=rate**trials, over_rationals=rational)
+    reason = f"degree bound too large: {float(size.degree):.3g}, so a trial fails with probability {rate:.1e}"
+    if rate <= RATE:
+        reason += f"; trials={int(np.ceil(np.log(CERTAIN) / np.log(rate)))} would do"
+    return replace(known, failure_probability=min(1.0, rate**trials), reason=reason)
+
+
+def _refuted(search: Search, undecided: Certificate) -> Certificate:
+    """The verdict on programs that differ or have no exact meaning: refuted only by a confirmed counterexample."""
+    example = search.find()
+    if example is None:
+        return undecided
+    return replace(
+        undecided, equal=False, failure_probability=0.0, counterexample=example, reason="the programs differ"
+    )
+
+
+def infer_logs(programs: Programs, leaves: Leaves, prime: int, rng) -> tuple[Leaves, tuple[int, ...]]:
     """Field inputs that reach the results only through sums inside exp become log inputs."""
-    _, run = draw_or_error(programs, prime, leaves, rng)
+    run = _tried(programs, leaves, prime, rng)
     if run is not None and not run.fresh.count:
         return leaves, ()
     inferred = []
     for i, x in enumerate(leaves):
         if x.domain == "field":
-            trial = (*leaves[:i], Input(x.shape, "log"), *leaves[i + 1 :])
-            _, run = draw_or_error(programs, prime, trial, rng)
+            run = _tried(programs, (*leaves[:i], Input(x.shape, "log"), *leaves[i + 1 :]), prime, rng)
             if run is not None and run.gates_used:
                 inferred.append(i)
     new = tuple(Input(x.shape, "log") if i in inferred else x for i, x in enumerate(leaves))
     return new, tuple(inferred)
 
 
-def draw_or_error(programs, prime, leaves, rng):
+def _tried(programs: Programs, leaves: Leaves, prime: int, rng):
     try:
-        return draw(programs, prime, leaves, rng)
+        return draw(programs, prime, leaves, rng)[1]
     except ProofError:
-        return None, None
+        return None
 
 
-def _compare(programs, leaves, primes, rng):
-    """(whether all trials agree, treatment of exponentials, relations used, opaque functions)."""
-    opaque: set[str] = set()
-    found, method = None, POLYNOMIAL
+@dataclass
+class _Trials:
+    """What the trials showed."""
+
+    agree: bool = True
+    method: str = POLYNOMIAL
+    found: Relations | None = None
+    opaque: set[str] = field(default_factory=set)
+    steady: bool = True
+
+    @property
+    def reason(self) -> str:
+        """Why nothing was decided, where they disagree and no counterexample was found."""
+        if not self.steady:
+            return "a result depends on which pivots a factorisation chooses, and in floats rounding decides that"
+        reason = "the programs differ modulo a prime, but no small counterexample could be confirmed"
+        if self.method == FRESH or self.opaque:
+            reason += "; unknown functions or exponentials may be related in ways that were not searched"
+        return reason
+
+
+def _compare(programs: Programs, leaves: Leaves, primes, rng) -> _Trials:
+    """One trial for each prime, up to the first in which the programs disagree."""
+    seen = _Trials()
     for prime in primes:
         point, run = draw(programs, prime, leaves, rng)
-        opaque |= run.fresh.functions
-        method = FRESH if run.fresh.count and method == POLYNOMIAL else method
-        if found is None and run.agree():
+        seen.opaque |= run.fresh.functions
+        seen.steady &= run.steady()
+        if run.fresh.count and seen.method == POLYNOMIAL:
+            seen.method = FRESH
+        if seen.found is None and run.agree():
             continue
-        if not run.fresh.count:
-            return False, method, None, opaque
-        if found is None:
-            found = relations.find(programs, prime, leaves, rng)
-            if found is None:
-                return False, FRESH, None, opaque
-        again = relations.related(found, programs, point, np.concatenate(run.fresh.arguments))
-        method = RELATED
-        if again is None or not again.agree():
-            return False, FRESH if again is None else RELATED, found, opaque
-    return True, method, found, opaque
+        seen.agree = run.fresh.count > 0 and _agree_related(seen, programs, prime, leaves, point, run, rng)
+        if not seen.agree:
+            break
+    return seen
 
 
-class _Sizes:
-    """D, Z and C of (P3), the number of points drawn from, and the height of the identity."""
-
-    def __init__(self, degree: float, zeros: float, collisions: float, points: float, height: float):
-        self.degree = int(degree)
-        self.rate = min(1.0, (degree + zeros + collisions) / points)
-        self.height = float(height)
-
-
-def measure(program: Program, leaves, found=None) -> tuple[Degree, list]:
-    """A program in the arithmetic of degrees, in units that make every exponent whole."""
-    gates = sum(int(np.prod(x.shape)) for x in leaves if x.domain == "log")
-    span, basis = ((1.0, 0.0), 0) if found is None else (found.span, len(found.basis) + 1)
-
-    def run(unit: int):
-        arithmetic = Degree(gates=gates, unit=unit, span=span, basis=basis)
-        values = [arithmetic.gate(x.mask) if x.domain == "log" else arithmetic.symbols.variable(x.shape) for x in leaves]
-        out = Interpreter(arithmetic).run(program.jaxpr, values)
-        out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
-        return arithmetic, out
-
-    arithmetic, out = run(1)
-    return run(2 ** int(arithmetic.places)) if arithmetic.places else (arithmetic, out)
-
-
-def _sizes(programs, leaves, found) -> _Sizes:
-    (one, a), (two, b) = (measure(p, leaves, found) for p in programs)
-    degree, height = 1.0, 0.0
-    for x, y in zip(a, b, strict=True):
-        if isinstance(x, Bound) and isinstance(y, Bound):
-            (nx, dx, hx, cx), (ny, dy, hy, cy) = one.symbols.fraction(x), two.symbols.fraction(y)
-            degree = max(degree, float(np.max(np.maximum(nx + dy, ny + dx), initial=0.0)))
-            height = max(height, float(np.max(np.logaddexp2(hx + cy, hy + cx), initial=0.0)))
-    zeros = sum(one.symbols.n) + sum(two.symbols.n)
-    asked = one.asked + two.asked
-    argument = 2 * max(one.argument, two.argument)
-    logs = any(x.domain == "log" for x in leaves) or asked
-    points = (SAFE_PRIMES[-1] - 1) / 2 if logs else SAFE_PRIMES[-1]
-    return _Sizes(degree, zeros, asked * asked / 2 * argument, points, height)
-
-
-def degrees(f: Callable, *inputs):
-    """Bounds on the total degree, element by element: of the numerator or the denominator, whichever is larger.
-
-    Args:
-        f: a function of arrays that JAX can trace.
-        *inputs: one per argument, as for `identical`.
-
-    Returns:
-        Integer arrays (Python integers where a bound passes 2**63) in the structure of f's result. A constant zero has
-        degree 0.
-
-    Raises:
-        ProofError: a primitive has no exact meaning.
-
-    >>> degrees(lambda x, y: x * y / (1 + x), (), ())
-    array(2)
-    """
-    import jax
-
-    signature = Signature.of(inputs)
-    program = Program.trace(f, signature)
-    arithmetic, out = measure(program, signature.leaves)
-    return jax.tree.unflatten(program.tree, [_largest(arithmetic, x) for x in out])
-
-
-def degree(f: Callable, *inputs) -> int:
-    """The largest of `degrees`.
-
-    >>> degree(lambda x, y: x * y * y, (2,), (2,))
-    3
-    """
-    import jax
-
-    return max((int(n) for x in jax.tree.leaves(degrees(f, *inputs)) for n in np.ravel(x)), default=0)
-
-
-def _largest(arithmetic: Degree, x) -> np.ndarray:
-    if isinstance(x, Logarithm):
-        return np.ones(x.shape, np.int64)
-    if not isinstance(x, Bound):
-        return np.zeros(np.shape(x), np.int64)
-    above, below, _, _ = arithmetic.symbols.fraction(x)
-    n = np.maximum(np.where(above == ZERO, 0.0, above), below)
-    whole = np.array([int(v) for v in np.ravel(n)], dtype=np.int64 if np.all(n < 2.0**62) else object)
-    return whole.reshape(n.shape)
+def _agree_related(seen: _Trials, programs: Programs, prime: int, leaves: Leaves, point, run, rng) -> bool:
+    """Whether the programs agree at a point once exponentials respect the relations between their arguments."""
+    if seen.found is None:
+        seen.found = relations.find(programs, prime, leaves, rng)
+    if seen.found is None:
+        return False
+    again = relations.related(seen.found, programs, point, np.concatenate(run.fresh.arguments))
+    seen.method = FRESH if again is None else RELATED
+    return again is not None and again.agree()

@@ -14,14 +14,14 @@ chosen arithmetic. Control flow and the movement of elements are the same in eve
 and values with a `shape`. A rule sees operands as they are, concrete or not, and lifts what it needs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from dualform.prove import concrete, structure
-from dualform.prove.errors import unsupported
+from dualform.prove.errors import ProofError, placed, unsupported
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which primitives that call a program keep it."""
@@ -37,7 +37,9 @@ class Arithmetic(Protocol):
 
     name: str
     folds: bool
-    rules: dict[str, Callable]
+
+    @property
+    def rules(self) -> Mapping[str, Callable]: ...
 
     def lift(self, x: np.ndarray, dtype) -> Any: ...
 
@@ -59,13 +61,19 @@ class Interpreter:
         env: dict = {}
 
         def read(atom):
-            return self._constant(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else env[atom]
+            return (
+                self._constant(atom.val, getattr(atom.aval, "dtype", None)) if isinstance(atom, Literal) else env[atom]
+            )
 
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             env[var] = self._constant(value, var.aval.dtype)
         env.update(zip(jaxpr.invars, arguments, strict=True))
         for eqn in jaxpr.eqns:
-            env.update(zip(eqn.outvars, self.equation(eqn, [read(x) for x in eqn.invars]), strict=True))
+            try:
+                results = self.equation(eqn, [read(x) for x in eqn.invars])
+            except ProofError as error:
+                raise placed(error, eqn) from None
+            env.update(zip(eqn.outvars, results, strict=True))
         return [read(x) for x in jaxpr.outvars]
 
     def equation(self, eqn, operands: list) -> list:
@@ -82,13 +90,13 @@ class Interpreter:
         ):
             results = concrete.evaluate(eqn, operands)
             if results is not None:
-                return [self._own(np.asarray(x), v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+                return [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
         if name not in rules:
             raise unsupported(eqn, self.arithmetic.name)
         return rules[name](eqn, *operands)
 
     def _constant(self, value, dtype):
-        return self._own(concrete.carry(value), dtype)
+        return self._own(concrete.carry(value, dtype), dtype)
 
     def _own(self, x, dtype):
         return x if self.arithmetic.folds or not concrete.is_float(x) else self.arithmetic.lift(x, dtype)
@@ -113,8 +121,16 @@ class Interpreter:
             maps = structure.index_maps(eqn, operands)
         data = [operands[i] for i in positions]
         if any((m == structure.FILLED).any() for m in maps):
-            raise unsupported(eqn, self.arithmetic.name, "an index is out of bounds, where JAX fills in NaN")
+            data.append(self._fill(eqn))
+            maps = [np.where(m == structure.FILLED, sum(int(np.prod(x.shape)) for x in data) - 1, m) for m in maps]
         return [self.take(data, m, v.aval.dtype) for m, v in zip(maps, eqn.outvars, strict=True)]
+
+    def _fill(self, eqn) -> np.ndarray:
+        """What JAX puts where an index is out of bounds."""
+        fill, dtype = eqn.params.get("fill_value"), np.dtype(eqn.outvars[0].aval.dtype)
+        if fill is None and dtype.kind in "iub":
+            raise unsupported(eqn, self.arithmetic.name, "an index into integers is out of bounds")
+        return concrete.carry(np.nan if fill is None else fill, dtype)
 
     def take(self, data: Sequence, index: np.ndarray, dtype):
         """Moves elements: concrete where all operands are, else in the arithmetic."""
@@ -198,7 +214,25 @@ def _linear_solve(self: Interpreter, eqn, operands) -> list:
     return self._call(programs.solve, [*consts, *b])
 
 
+def _sort(self: Interpreter, eqn, operands) -> list:
+    """Data may be moved in the order of constants."""
+    keys = operands[: eqn.params["num_keys"]]
+    if not all(isinstance(x, np.ndarray) for x in keys):
+        raise unsupported(eqn, self.arithmetic.name, "it puts data in order")
+    numbers = np.arange(keys[0].size).reshape(keys[0].shape)
+    index = np.take_along_axis(numbers, concrete.order(eqn, keys), eqn.params["dimension"])
+    return [self.take([x], index, v.aval.dtype) for x, v in zip(operands, eqn.outvars, strict=True)]
+
+
+def _pass(self: Interpreter, eqn, operands) -> list:
+    """Barriers, placements and names: every result is its operand. Debugging primitives have no result."""
+    return operands[: len(eqn.outvars)]
+
+
 CONTROL: dict[str, Callable] = {
+    **{name: _pass for name in ("optimization_barrier", "device_put", "sharding_constraint", "reshard", "name")},
+    **{name: _pass for name in ("debug_print", "debug_callback")},
+    "sort": _sort,
     "scan": _scan,
     "while": _while,
     "cond": _cond,

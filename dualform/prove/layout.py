@@ -1,4 +1,4 @@
-"""The two linear-algebra primitives in standard form: batched matrix products and lower triangular solves."""
+"""Primitives in standard form: batched matrix products, lower triangular solves, running sums."""
 
 import numpy as np
 
@@ -35,3 +35,9 @@ def lower_triangular(eqn, a: np.ndarray, b: np.ndarray):
         return x if left else np.swapaxes(x, -1, -2)
 
     return matrix, rhs, back
+
+
+def along(eqn, fold, x: np.ndarray) -> np.ndarray:
+    """A running sum or product, from whichever end the equation starts."""
+    axis = eqn.params["axis"]
+    return np.flip(fold(np.flip(x, axis), axis), axis) if eqn.params["reverse"] else fold(x, axis)

@@ -17,7 +17,7 @@ class Input:
     """One array that an identity quantifies over.
 
     Args:
-        shape: its shape.
+        shape: its shape; an integer n is (n,).
         domain: "field" for a value that programs add, multiply and divide; "log" for one that they only sum and
             exponentiate, such as a log decay.
         reset: for "log", a boolean array of `shape`: where it is -inf. A static case, since -inf is no number.
@@ -31,9 +31,12 @@ class Input:
     reset: Any = None
 
     def __post_init__(self):
-        shape = (self.shape,) if isinstance(self.shape, (int, np.integer)) else self.shape
+        given: Any = self.shape
+        shape = (given,) if _is_count(given) else given
         if not _is_shape(shape):
-            raise ValueError(f"shape: expected a tuple of non-negative integers, got {self.shape!r}")
+            raise ValueError(
+                f"shape: expected a tuple of non-negative integers, or one such integer for a vector, got {given!r}"
+            )
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         if self.domain not in DOMAINS:
             raise ValueError(f"domain: expected one of {DOMAINS}, got {self.domain!r}")
@@ -51,14 +54,21 @@ class Input:
         return np.zeros(self.shape, bool) if self.reset is None else np.asarray(self.reset)
 
 
+def _is_count(x) -> bool:
+    return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= 0)
+
+
 def _is_shape(x) -> bool:
-    return isinstance(x, tuple) and all(
-        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in x
-    )
+    return isinstance(x, tuple) and all(map(_is_count, x))
 
 
 def _leaf(x) -> bool:
     return isinstance(x, Input) or _is_shape(x) or hasattr(x, "shape")
+
+
+def _shape(x) -> tuple[int, ...]:
+    """A shape itself, or that of an array."""
+    return x if isinstance(x, tuple) else tuple(x.shape)
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,7 @@ class Signature:
                 raise ValueError(
                     f"inputs: expected shapes (tuples of integers), Input objects or pytrees of them, got {x!r}"
                 )
-        return Signature(
-            tuple(x if isinstance(x, Input) else Input(tuple(getattr(x, "shape", x))) for x in leaves), tree
-        )
+        return Signature(tuple(x if isinstance(x, Input) else Input(_shape(x)) for x in leaves), tree)
 
     def call(self, f: Callable, leaves: Sequence):
         return f(*jax.tree.unflatten(self.tree, leaves))

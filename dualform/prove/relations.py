@@ -17,10 +17,9 @@ from math import isqrt, lcm
 
 import numpy as np
 
-from dualform.prove.draw import Point, evaluate
+from dualform.prove.draw import Leaves, Point, Programs, Run, draw, evaluate
 from dualform.prove.exponential import Related
 from dualform.prove.field import PrimeField
-from dualform.prove.programs import Input, Program
 
 LIMIT = 600
 """Different arguments beyond which relations are not searched: the search takes that many evaluations."""
@@ -45,6 +44,12 @@ class Relations:
         low = max((-c for row in self.rows for c in row.values()), default=Fraction(0))
         return float(up * self.unit), float(max(low, Fraction(0)) * self.unit)
 
+    @property
+    def height(self) -> float:
+        """log2 of the coefficients of a relation in whole numbers, added up."""
+        total = max((1 + sum(map(abs, row.values()), Fraction(0)) for row in self.rows), default=Fraction(1))
+        return float(np.log2(float(total * self.unit)))
+
     def hold(self, arguments: np.ndarray, ring: PrimeField) -> bool:
         """(P2) at one point."""
         known = [1, *(int(arguments[i]) for i in self.basis)]
@@ -61,7 +66,7 @@ class Relations:
         return np.array([sum(_residue(c, q) * drawn[j] for j, c in row.items()) % q for row in self.rows], np.uint64)
 
 
-def find(programs: tuple[Program, ...], prime: int, leaves: tuple[Input, ...], rng: np.random.Generator) -> Relations | None:
+def find(programs: Programs, prime: int, leaves: Leaves, rng: np.random.Generator) -> Relations | None:
     """All relations between the arguments of exp in the programs, or None where there are too many to search."""
     ring = PrimeField(prime)
     rows = [_arguments(programs, prime, leaves, rng) for _ in range(3)]
@@ -89,8 +94,8 @@ def find(programs: tuple[Program, ...], prime: int, leaves: tuple[Input, ...], r
     return Relations([columns[1 + j] for j in np.ravel(inverse)], [int(first[j - 1]) for j in pivots[1:]])
 
 
-def related(relations: Relations, programs: tuple[Program, ...], point: Point, arguments: np.ndarray):
-    """The run at a point with exponents that respect the relations; None if these do not hold there or exps are nested."""
+def related(relations: Relations, programs: Programs, point: Point, arguments: np.ndarray) -> Run | None:
+    """The run at a point with exponents that respect the relations; None if these fail there, or exps are nested."""
     if len(arguments) != len(relations.rows) or not relations.hold(arguments, point.field):
         return None
     rng = np.random.default_rng(point.key + 1)
@@ -99,15 +104,16 @@ def related(relations: Relations, programs: tuple[Program, ...], point: Point, a
 
 
 def _arguments(programs, prime, leaves, rng) -> np.ndarray:
-    return np.concatenate(evaluate(programs, Point.draw(prime, leaves, rng)).fresh.arguments)
+    return np.concatenate(draw(programs, prime, leaves, rng)[1].fresh.arguments)
 
 
 def echelon(matrix: np.ndarray, ring: PrimeField) -> tuple[np.ndarray, list[int]]:
     """Reduced row echelon form modulo p, and its pivot columns."""
-    a, pivots = matrix.copy(), []
+    a = matrix.copy()
+    pivots: list[int] = []
     for j in range(a.shape[1]):
         i = len(pivots)
-        rows = np.flatnonzero(a[i:, j]) if i < len(a) else []
+        rows = np.flatnonzero(a[i:, j])
         if not len(rows):
             continue
         a[[i, i + rows[0]]] = a[[i + rows[0], i]]

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualform.prove.errors import unsupported
+
 FILLED = -1
 """Index of an element that JAX fills in (an out-of-bounds gather)."""
 
@@ -37,6 +39,10 @@ def transpose(eqn, x):
     return np.transpose(x, [int(i) for i in eqn.params["permutation"]])
 
 
+def tile(eqn, x):
+    return np.tile(x, eqn.params["reps"])
+
+
 def slice_(eqn, x):
     p = eqn.params
     strides = p["strides"] or (1,) * x.ndim
@@ -44,7 +50,7 @@ def slice_(eqn, x):
 
 
 def rev(eqn, x):
-    return np.flip(x, [int(d) for d in eqn.params["dimensions"]])
+    return np.flip(x, tuple(int(d) for d in eqn.params["dimensions"]))
 
 
 def concatenate(eqn, *xs):
@@ -114,14 +120,20 @@ def scatter_targets(eqn, operand_shape, indices, update_shape) -> np.ndarray:
 
     The transpose of scatter-add with respect to its updates is the gather that reads their targets, so JAX is asked
     for that transpose on the element numbers. float32 holds them exactly up to 2**24.
+
+    Raises:
+        UnsupportedPrimitive: indices that depend on the data, or 2**24 elements.
     """
+    if not isinstance(indices, np.ndarray):
+        raise unsupported(eqn, "any", "its indices depend on the data")
     size = int(np.prod(operand_shape))
     if size >= 1 << 24:
-        raise ValueError(f"scatter-add into {size} elements: expected fewer than 2**24")
+        raise unsupported(eqn, "any", f"it scatters into {size} elements, more than 2**24")
     numbers = jnp.asarray(np.arange(1, size + 1, dtype=np.float32).reshape(operand_shape))
+    how = {k: eqn.params[k] for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")}
 
     def add(updates):
-        return eqn.primitive.bind(jnp.zeros(operand_shape, jnp.float32), jnp.asarray(indices), updates, **eqn.params)
+        return jax.lax.scatter_add(jnp.zeros(operand_shape, jnp.float32), jnp.asarray(indices), updates, **how)
 
     (targets,) = jax.linear_transpose(add, jax.ShapeDtypeStruct(update_shape, jnp.float32))(numbers)
     return np.asarray(targets).astype(np.int64) - 1
@@ -137,6 +149,7 @@ RULES: dict[str, Callable] = {
     "squeeze": to_result_shape,
     "expand_dims": to_result_shape,
     "transpose": transpose,
+    "tile": tile,
     "slice": slice_,
     "rev": rev,
     "concatenate": concatenate,

@@ -177,7 +177,9 @@ def boundaries(segment_ids: Int[Array, " T"], T: int) -> tuple[Array, Array]:
         known = np.asarray(ids)
         real = known[known != -1]
         if (known < -1).any() or (np.diff(real) < 0).any():
-            raise ValueError("segment_ids: got ids that decrease, expected non-decreasing ids and -1 for padding; sort them")
+            raise ValueError(
+                "segment_ids: got ids that decrease, expected non-decreasing ids and -1 for padding; sort them"
+            )
     return ~padding & (ids > before) & (before != -1), padding
 
 
@@ -262,9 +264,9 @@ def ratio(a: Array, b: Array) -> Array:
 
 
 def over_tokens(update: Callable, read: Callable, state, call: Call, tokens: tuple):
-    """Folds `update(state, *token) -> state` over tokens, `read(state, q_t)` after each; returns (o [T, V], final state).
+    """Folds `update(state, *token) -> state` over tokens, with `read(state, q_t)` after each.
 
-    The first token of a segment finds a state of zeros, and padding leaves the state alone.
+    Returns (o [T, V], final state). The first token of a segment finds a state of zeros; padding leaves the state alone.
     """
 
     def token(state, x):

@@ -27,7 +27,9 @@ from dualform.rules.base import Dual, State, Tokens, Values
 Gates = Float[Array, " T"]
 
 
-def descent(q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None) -> tuple[Values, State]:
+def descent(
+    q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None
+) -> tuple[Values, State]:
     """(E1) as it is meant: decay, then `jax.grad` of the Hebbian loss, one step per token."""
 
     def loss(S, k_t, v_t):
@@ -40,7 +42,9 @@ def descent(q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_sta
     return _by_token(update, q, k, v, g, scale, initial_state, segment_ids)
 
 
-def recurrent(q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None) -> tuple[Values, State]:
+def recurrent(
+    q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None
+) -> tuple[Values, State]:
     """(E1) written out.
 
     Args:
@@ -83,7 +87,9 @@ def errors(q: Tokens, k: Tokens, v: Values, *, g: Gates, initial_state=None, seg
     return Dual(call.v, jnp.exp(base.spans(g)), call.k, call.q)
 
 
-def parallel(q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None) -> tuple[Values, State]:
+def parallel(
+    q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None
+) -> tuple[Values, State]:
     """(E2) over the whole sequence at once. Cost: O(T^2 (K + V)) time, O(T^2) memory."""
     call, g = _call(q, k, v, g, segment_ids)
     S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)

@@ -163,8 +163,8 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
         Stability of Numerical Algorithms*, ch. 3. Jeannerod and Rump 2013, SIAM J. Matrix Anal. Appl. 34.
     """
     leaves, tree = jax.tree.flatten(args)
-    arrays = [prepare(x, dtype) for x in leaves]
-    double = jax.config.jax_enable_x64 or any(x.dtype == np.float64 for x in arrays)
+    arrays = prepare(leaves, dtype)
+    double = jnp.result_type(float) == np.float64 or any(x.dtype == np.float64 for x in arrays)
     with jax.enable_x64(True) if double else contextlib.nullcontext(), np.errstate(all="ignore"):
         shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
         closed, out = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(tree, shapes))
@@ -176,17 +176,30 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
     return tuple(jax.tree.unflatten(structure, part) for part in (list(zip(*pairs, strict=True)) or [(), ()]))
 
 
-def prepare(x: Any, dtype: Any) -> np.ndarray:
-    """An input as a numpy array in the dtype that the program sees."""
-    weak = isinstance(x, float)
-    x = np.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        if x.dtype.kind in "iub":
-            return x
-        raise ValueError(f"an input of dtype {x.dtype}: expected floats, integers or booleans; convert it first")
-    target = np.dtype(jnp.dtype(dtype)) if dtype is not None else np.dtype(np.float32) if weak else x.dtype
+def prepare(leaves: Sequence, dtype: Any) -> list[np.ndarray]:
+    """The inputs as numpy arrays in the dtypes that the program sees; Python floats follow the other inputs."""
+    arrays = [np.asarray(x) for x in leaves]
+    for x in arrays:
+        if x.dtype.kind not in "iub" and not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(f"an input has dtype {x.dtype}: expected floats, integers or booleans; convert it first")
+    floating = [jnp.issubdtype(x.dtype, jnp.floating) for x in arrays]
+    strong = [
+        x.dtype for x, real, leaf in zip(arrays, floating, leaves, strict=True) if real and type(leaf) is not float
+    ]
+    default = min(strong, key=lambda d: float(jnp.finfo(d).eps)) if strong else jnp.result_type(float)
+    return [
+        _rounded(x, dtype if dtype is not None else default if type(leaf) is float else x.dtype) if real else x
+        for x, real, leaf in zip(arrays, floating, leaves, strict=True)
+    ]
+
+
+def _rounded(x: np.ndarray, dtype: Any) -> np.ndarray:
+    try:
+        target = np.dtype(dtype)
+    except TypeError:
+        target = np.dtype(object)
     if str(target) not in DTYPES:
-        raise ValueError(f"dtype {target}: expected one of {', '.join(DTYPES)}")
+        raise ValueError(f"dtype is {dtype}: expected one of {', '.join(DTYPES)}, or None for the inputs' own")
     with np.errstate(over="ignore", under="ignore"):
         return x.astype(target)
 
@@ -208,4 +221,4 @@ def leave(tape: Tape, x: Any) -> tuple[np.ndarray, np.ndarray]:
         return x.value.astype(np.float64), x.doubt.astype(np.float64)
     if isinstance(x, Factors):
         raise ProofError("the program returns the factors of a matrix, which rounding arithmetic does not follow")
-    return x.z.copy(), bound(tape, x).reshape(x.shape)
+    return x.z.copy(), np.zeros(x.shape) if x.exact else bound(tape, x).reshape(x.shape)

@@ -34,6 +34,10 @@ U64 = 2.0**-53
 SWEEP = 2.0**-33
 """Relative error of a derivative carried through a sweep: fewer than 2**19 terms meet in any one of them."""
 
+VANISHED = 2.0**-1050
+"""What a derivative may lose to underflow in float64, where at most 2**20 products meet: it matters only to programs
+in float64 whose errors are as large as 2**30, and there it is charged on every r."""
+
 INFLATE = 1.0 + 2.0**-20
 """Covers the rounding of the bound's own sums of non-negative terms."""
 
@@ -73,7 +77,7 @@ def limited(exponent_bits: int, mantissa_bits: int) -> Unit:
 CHARGES = {
     "sqrt": (2.0, 2.0, 2.0),
     "rsqrt": (3.0, 3.0, 3.0),
-    "cbrt": (12.0, 12.0, 2.0),
+    "cbrt": (12.0, 4.0, 2.0),
     "exp": (6.0, 12.0, 2.0),
     "exp2": (6.0, 12.0, 2.0),
     "expm1": (12.0, 14.0, 4.0),

@@ -13,7 +13,7 @@ import numpy as np
 
 from dualform.prove import structure
 from dualform.prove.errors import unsupported
-from dualform.prove.rounding.charges import product, unit_of
+from dualform.prove.rounding.charges import Unit, product, unit_of
 from dualform.prove.rounding.elementwise import known_nonnegative, zero
 from dualform.prove.rounding.maps import Contract, Cumulate, Dims, Scale, Scatter, Sum, SumTo, running
 from dualform.prove.rounding.tape import Node, Tape
@@ -29,7 +29,7 @@ def _inputs_round(eqn) -> int:
     return int(any(v.aval.dtype != eqn.outvars[0].aval.dtype for v in eqn.invars))
 
 
-def dot(tape: Tape, dims: Dims, a: Node, b: Node, unit_, extra: int = 0) -> Node:
+def dot(tape: Tape, dims: Dims, a: Node, b: Node, unit: Unit, extra: int = 0) -> Node:
     """A contraction with (R6); `extra` roundings for each term."""
     z = dims.dot(a.z, b.z)
     az, bz = (np.where(np.isfinite(p.z), p.z, 0.0) for p in (a, b))
@@ -37,14 +37,14 @@ def dot(tape: Tape, dims: Dims, a: Node, b: Node, unit_, extra: int = 0) -> Node
 
     def local(m):
         total = dims.dot(a.high, b.high)
-        eps = count * (unit_.u * total + 2 * unit_.tiny)
-        return np.where((total > unit_.largest) & (np.asarray(count) > 0), np.inf, eps)
+        eps = count * (unit.u * total + 2 * unit.tiny)
+        return np.where((total > unit.largest) & (np.asarray(count) > 0), np.inf, eps)
 
     def remainder():
         return 2 * dims.dot(a.r, b.r) if not (a.exact or b.exact) else np.zeros(())
 
     links = [(a, Contract(dims, 0, bz)), (b, Contract(dims, 1, az))]
-    node = tape.add(z, links, local, remainder, split=unit_.narrow or dims.k <= 1)
+    node = tape.add(z, links, local, remainder, split=unit.narrow or dims.k <= 1)
     node.nonnegative = known_nonnegative(a) and known_nonnegative(b)
     return node
 
@@ -60,20 +60,20 @@ def reduce_sum(tape: Tape, eqn, x: Node) -> list[Node]:
     axes = tuple(eqn.params["axes"])
     if not axes:
         return [tape.move(x.z, x)]
-    unit_ = unit_of(eqn)
+    unit = unit_of(eqn)
     z = x.z.sum(axis=axes)
     count = (1.0 - zero(x)).sum(axis=axes)
     merged = x.origin.get("total")
 
     def local(m):
         total = x.high.sum(axis=axes)
-        eps = np.maximum(count - 1, 0) * unit_.u * total + count * unit_.tiny
+        eps = np.maximum(count - 1, 0) * unit.u * total + count * unit.tiny
         if merged is not None:  # XLA makes one sum of a sum of sums
             whole = merged[1].sum(axis=axes)
-            eps = np.maximum(eps, merged[0].sum(axis=axes) * (unit_.u * whole + unit_.tiny))
-        return np.where(total > unit_.largest, np.inf, eps)
+            eps = np.maximum(eps, merged[0].sum(axis=axes) * (unit.u * whole + unit.tiny))
+        return np.where(total > unit.largest, np.inf, eps)
 
-    node = tape.add(z, [(x, SumTo(axes, x.shape))], local, split=unit_.narrow, settled=_infinite(z, x))
+    node = tape.add(z, [(x, SumTo(axes, x.shape))], local, split=unit.narrow, settled=_infinite(z, x))
     node.nonnegative = known_nonnegative(x)
     if merged is None:
         node.origin = {"total": (count, x.high.sum(axis=axes))}
@@ -89,22 +89,22 @@ def _infinite(z, x: Node):
 
 
 def cumsum(tape: Tape, eqn, x: Node) -> list[Node]:
-    axis, reverse, unit_ = eqn.params["axis"], eqn.params["reverse"], unit_of(eqn)
+    axis, reverse, unit = eqn.params["axis"], eqn.params["reverse"], unit_of(eqn)
     z = running(x.z, axis, reverse)
     count = running(1.0 - zero(x), axis, reverse)
 
     def local(m):
         total = running(x.high, axis, reverse)
-        eps = np.maximum(count - 1, 0) * unit_.u * total + count * unit_.tiny
-        return np.where(total > unit_.largest, np.inf, eps)
+        eps = np.maximum(count - 1, 0) * unit.u * total + count * unit.tiny
+        return np.where(total > unit.largest, np.inf, eps)
 
     still = _infinite(z, x)
     if still is not None:  # past an infinite summand no other summand matters
         finite = np.where(np.isfinite(x.z), 1.0, 0.0)
-        links = [(x, _Masked(Cumulate(axis, reverse), np.where(still, 0.0, 1.0), finite))]
+        links: list[tuple] = [(x, _Masked(Cumulate(axis, reverse), np.where(still, 0.0, 1.0), finite))]
     else:
         links = [(x, Cumulate(axis, reverse))]
-    node = tape.add(z, links, local, split=unit_.narrow, settled=still)
+    node = tape.add(z, links, local, split=unit.narrow, settled=still)
     node.nonnegative = known_nonnegative(x)
     return [node]
 
@@ -184,20 +184,20 @@ class _Prefix:
         return np.moveaxis((np.abs(self.jacobian) @ lines[..., None])[..., 0], -1, self.axis)
 
 
-def _multiplied(tape: Tape, x: Node, along, derivative, unit_) -> Node:
+def _multiplied(tape: Tape, x: Node, along, derivative, unit: Unit) -> Node:
     """A product of many elements: along(v) multiplies, derivative(v) is its gradient at v."""
     z, d = along(x.z), derivative(x.z)
     count = np.maximum(_factors(x, along), 1.0)
-    gamma = product(count - 1, unit_.u)
+    gamma = product(count - 1, unit.u)
 
     def local(m):
         grown = along(np.maximum(x.high, 1.0))
-        return np.where(grown > unit_.largest, np.inf, gamma * along(x.high) + count * unit_.tiny * grown)
+        return np.where(grown > unit.largest, np.inf, gamma * along(x.high) + count * unit.tiny * grown)
 
     def remainder():
         return np.maximum(derivative(x.high).push(x.r) - d.push(x.r), 0.0)
 
-    node = tape.add(z, [(x, d)], local, remainder, split=unit_.narrow)
+    node = tape.add(z, [(x, d)], local, remainder, split=unit.narrow)
     node.nonnegative = known_nonnegative(x)
     return node
 
@@ -212,7 +212,7 @@ def scatter_add(tape: Tape, eqn, x: Node, indices, updates: Node) -> list[Node]:
     """Updates added to an operand, in any order."""
     if not isinstance(indices, np.ndarray):
         raise unsupported(eqn, "rounding", "its indices depend on the data")
-    unit_ = unit_of(eqn)
+    unit = unit_of(eqn)
     target = structure.scatter_targets(eqn, x.shape, indices, updates.shape)
     d = Scatter(target, updates.shape, x.shape)
     z = x.z + d.push(updates.z)
@@ -223,9 +223,9 @@ def scatter_add(tape: Tape, eqn, x: Node, indices, updates: Node) -> list[Node]:
 
     def local(m):
         most = total()
-        return np.where(most > unit_.largest, np.inf, count * (unit_.u * most + unit_.tiny))
+        return np.where(most > unit.largest, np.inf, count * (unit.u * most + unit.tiny))
 
-    node = tape.add(z, [(x, Scale(1.0)), (updates, d)], local, split=unit_.narrow)
+    node = tape.add(z, [(x, Scale(1.0)), (updates, d)], local, split=unit.narrow)
     node.nonnegative = known_nonnegative(x) and known_nonnegative(updates)
     node.origin = {"scatter": (count, total())}
     return [node]

@@ -1,7 +1,7 @@
 """Linear maps between values: the exact first derivative of one result with respect to one operand.
 
-Each knows two things: `vjp`, which carries M cotangents of the result (axis 0) to cotangents of the operand, and `push`,
-which carries a bound on the operand's error to a bound on the result's: |D| r.
+Each knows two things: `vjp`, which carries M cotangents of the result (axis 0) to cotangents of the operand, and
+`push`, which carries a bound on the operand's error to a bound on the result's: |D| r.
 """
 
 import numpy as np
@@ -28,9 +28,10 @@ class Take:
         size = int(np.prod(in_shape))
         n = len(source)
         first = int(source[0]) if n else 0
-        self.order = self.starts = None
+        self.order: np.ndarray | None = None
+        self.starts = np.zeros(0, int)
         if n and np.array_equal(source, np.arange(first, first + n)):
-            self.source = slice(first, first + n)
+            self.source: slice | np.ndarray = slice(first, first + n)
             self.whole = n == size and target is None
             return
         self.whole = False
@@ -38,6 +39,18 @@ class Take:
         if n and (np.bincount(source, minlength=size) > 1).any():
             self.order = np.argsort(source, kind="stable")
             self.source, self.starts = np.unique(source[self.order], return_index=True)
+
+    def push(self, r):
+        """The operand's elements where they go; nothing elsewhere."""
+        out = np.zeros(int(np.prod(self.out_shape)))
+        flat = r.ravel()
+        if self.order is None:
+            moved = flat[self.source]
+        else:
+            moved = np.empty(len(self.order))
+            moved[self.order] = np.repeat(flat[self.source], np.diff([*self.starts, len(self.order)]))
+        out[slice(None) if self.target is None else self.target] = moved
+        return out.reshape(self.out_shape)
 
     def vjp(self, ct):
         m = len(ct)

@@ -57,10 +57,13 @@ BOOLEAN = {"eq", "ne", "and", "or", "not", "xor", "reduce_and", "reduce_or"}
 def compare(tape: Tape, eqn, a, b) -> list:
     if isinstance(a, Doubtful) or isinstance(b, Doubtful):
         return logic(tape, eqn, a, b)
+    value = COMPARE[eqn.primitive.name](a.z, b.z)
+    if a is b:  # the test for NaN, x != x
+        certain = np.isfinite(a.high) | (a.r == 0)
+        return [doubtful(value, value & certain, value | ~certain)]
     shape = eqn.outvars[0].aval.shape
     a, b = fit(tape, a, shape), fit(tape, b, shape)
     certain = decided(tape, lambda: apart(a, b), a, b)
-    value = COMPARE[eqn.primitive.name](a.z, b.z)
     return [doubtful(value, value & certain, value | ~certain)]
 
 
@@ -81,11 +84,11 @@ def logic(tape: Tape, eqn, *xs) -> list:
         value, low, high = parts[0]
         return [doubtful(~value, ~high, ~low)]
     if name in ("and", "or"):
-        op = np.logical_and if name == "and" else np.logical_or
-        return [doubtful(*(op(x, y) for x, y in zip(*parts, strict=True)))]
+        connect = np.logical_and if name == "and" else np.logical_or
+        return [doubtful(*(connect(x, y) for x, y in zip(*parts, strict=True)))]
     if name in ("reduce_and", "reduce_or"):
-        op = np.all if name == "reduce_and" else np.any
-        return [doubtful(*(np.asarray(op(x, axis=tuple(eqn.params["axes"]))) for x in parts[0]))]
+        reduce = np.all if name == "reduce_and" else np.any
+        return [doubtful(*(np.asarray(reduce(x, axis=tuple(eqn.params["axes"]))) for x in parts[0]))]
     (u, ul, uh), (v, vl, vh) = parts
     value = u != v if name in ("xor", "ne") else u == v
     certain = (ul == uh) & (vl == vh)

@@ -23,6 +23,8 @@ shift = (sum of added constants,), scale = (abs x, abs c), quotient = (numerator
 exponent = (abs a,), scatter = (roundings, sum of magnitudes), total = (summands, sum of magnitudes).
 """
 
+from typing import Any
+
 import numpy as np
 
 from dualform.prove.rounding.charges import Unit
@@ -83,7 +85,7 @@ def products(a, b, unit: Unit):
 
 def _regrouped(a, b, unit: Unit):
     """Range of c y, x y and c1 c2 for x c times y (or y c2)."""
-    extra = 0.0
+    extra: Any = 0.0
     for p, q in ((a, b), (b, a)):
         if "scale" in p.origin:
             x, c = p.origin["scale"]
@@ -96,7 +98,7 @@ def _regrouped(a, b, unit: Unit):
 
 def product_origin(a, b) -> dict:
     """What a b leaves: a scaled value where a factor is a constant or scaled."""
-    origin = {}
+    origin: dict[str, tuple] = {}
     if a.constant != b.constant:
         x, c = (b, a) if a.constant else (a, b)
         y, d = x.origin.get("scale", (x.high, np.ones(())))
@@ -122,18 +124,18 @@ def _exponents(a, b):
 
 
 def powers(x, n: int, unit: Unit):
-    """The extra charge of x^n relative to nothing: exponents are added n - 1 times, scales regrouped."""
-    extra = 0.0
+    """The extra charge of x^n: exponents are added |n| - 1 times, scales are regrouped."""
+    extra: Any = 0.0
     if "exponent" in x.origin:
-        with np.errstate(all="ignore"):
-            extra = extra + 2 * unit.u * abs(n) * x.origin["exponent"][0] * np.abs(x.high) ** n
+        extra = 2 * unit.u * abs(n) * x.origin["exponent"][0] * np.abs(x.high) ** float(n)
     if "scale" in x.origin:
-        y, c = x.origin["scale"]
         k = abs(n)
-        overflow = (np.maximum(y, 1) ** k > unit.largest) | (np.maximum(c, 1) ** k > unit.largest)
-        small = np.minimum(np.where(y > 0, y, 1), 1) ** k * np.minimum(np.where(c > 0, c, 1), 1) ** k
-        flush = k * unit.tiny * (np.maximum(y, 1) ** k + np.maximum(c, 1) ** k)
-        extra = extra + np.where(overflow | ((n < 0) & (small < 4 * unit.tiny)), np.inf, flush if n > 0 else 0.0)
+        y, c = x.origin["scale"]
+        large = np.maximum(y, 1) ** k, np.maximum(c, 1) ** k
+        small = (np.minimum(y, 1) * np.minimum(c, 1)) ** k
+        overflow = np.maximum(*large) > unit.largest
+        lost = (n < 0) & (small < 4 * unit.tiny)
+        extra = extra + np.where(overflow | lost, np.inf, k * unit.tiny * sum(large) if n > 0 else 0.0)
     return extra
 
 
@@ -143,27 +145,22 @@ def power_origin(x, n: int) -> dict:
 
 def quotients(a, b, unit: Unit):
     """The extra charge of a / b as a function of the result's magnitude, or None."""
-    terms = []
+    fixed: Any = 0.0
+    relative: Any = 0.0
     if "scale" in a.origin:
         x, c = a.origin["scale"]
         ratio = c / np.where(b.low > 0, b.low, unit.tiny)
-        terms.append(np.where((ratio > unit.largest) & (c != 1), np.inf, unit.tiny * x * (1 + c)))
+        fixed = np.where((ratio > unit.largest) & (c != 1), np.inf, unit.tiny * x * (1 + c))
     if "quotient" in a.origin or "quotient" in b.origin:
-        (numerator, least, most) = _crossed(a, b)
+        numerator, least, most = _crossed(a, b)
         bad = (numerator > unit.largest) | (least < unit.tiny)
-        lost = most > unit.largest
-        flush = unit.tiny / np.where(least > 0, least, 1.0)
-        terms.append(np.where(bad, np.inf, flush))
-        return lambda m: sum(terms) + np.where(lost, m, 0.0) + unit.u * (_both(a, b, m))
+        fixed = fixed + np.where(bad, np.inf, unit.tiny / np.where(least > 0, least, 1.0))
+        relative = np.where(most > unit.largest, 1.0, 0.0)
     exponents = _exponents(a, b)
-    if exponents is not None or terms:
-        return lambda m: sum(terms) + (unit.u * exponents * m if exponents is not None else 0.0)
-    return None
-
-
-def _both(a, b, m):
-    exponents = _exponents(a, b)
-    return 0.0 if exponents is None else exponents * m
+    if exponents is not None:
+        relative = relative + unit.u * exponents
+    known = {"scale", "quotient", "exponent"} & {*a.origin, *b.origin}
+    return (lambda m: fixed + relative * m) if known else None
 
 
 def _crossed(a, b):

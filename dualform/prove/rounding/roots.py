@@ -39,7 +39,8 @@ def cbrt(tape: Tape, eqn, x: Node) -> list[Node]:
     def remainder():
         least = np.cbrt(np.where(away, x.low, 1.0)) ** 2
         smooth = np.where(least > 0, 1 / (3 * np.where(least > 0, least, 1.0)) - d, np.inf) * x.r
-        return np.where(x.r > 0, np.where(x.low > 0, np.maximum(smooth, 0.0), np.abs(d) * x.r + 1.6 * np.cbrt(x.r)), 0.0)
+        near = np.abs(d) * x.r + 1.6 * np.cbrt(x.r)
+        return np.where(x.r > 0, np.where(x.low > 0, np.maximum(smooth, 0.0), near), 0.0)
 
     return [elementwise(tape, z, (x,), (d,), rounding(unit, charge("cbrt", unit)), remainder, split=unit.narrow)]
 

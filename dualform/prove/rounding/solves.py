@@ -8,8 +8,8 @@ $f$ is a local rounding of the *right-hand side*,
 
 $$ A x = b + f, \qquad x_1 - x_2 = A^{-1} \bigl[(b_1 - b_2) + (f_1 - f_2) - (A_1 - A_2) x - \dots\bigr], \tag{R7} $$
 
-and the derivative goes through $A^{-1}$, computed once; what is wrong with the computed inverse is part of q. The second
-order contains the solution's own error, which a fixed point $F(r) \le r$ of the affine bound F verifies.
+and the derivative goes through $A^{-1}$, computed once; what is wrong with the computed inverse is part of q. The
+second order contains the solution's own error, which a fixed point $F(r) \le r$ of the affine bound F verifies.
 
 Assumptions: a solver that substitutes (LAPACK does; XLA's block inversion on accelerators does not), partial pivoting
 whose factors are no larger than float64's, and no underflow inside a factorisation beyond n eta an entry.
@@ -18,13 +18,14 @@ Reference: Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed. 200
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
 from dualform.prove.errors import unsupported
-from dualform.prove.rounding.charges import U64, Unit, product, unit_of
+from dualform.prove.rounding.charges import SWEEP, U64, VANISHED, Unit, product, unit_of
 from dualform.prove.rounding.contractions import dot
 from dualform.prove.rounding.maps import Blocks, Dims, Scale
 from dualform.prove.rounding.tape import Node, Tape, bound
@@ -65,7 +66,8 @@ def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
     matrix = _triangle(tape, a, p["lower"], p["unit_diagonal"])
     if p["transpose_a"]:
         matrix = tape.gather([matrix], _swap(np.arange(a.z.size).reshape(a.shape)))
-    dims = Dims(((axes[:1], axes[1:]), (tuple(range(axes[1])),) * 2), a.shape, b.shape)
+    shapes = (a.shape, b.shape) if left else (b.shape, a.shape)
+    dims = Dims(((axes[:1], axes[1:]), (tuple(range(axes[1])),) * 2), *shapes)
     effective, errs = (matrix.z, matrix.r) if left else (_swap(matrix.z), _swap(matrix.r))
     entries = (np.abs(effective) + errs > 0) | np.eye(n, dtype=bool)
     gamma = product(entries.sum(axis=-1, keepdims=True) + 1.0, unit.u)
@@ -75,13 +77,17 @@ def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
         return dot(tape, dims, *((matrix, x) if left else (x, matrix)), unit)
 
     def substitute(rhs):
-        lines = (np.broadcast_to(m, (*rhs.shape[:-2], *m.shape[-2:])).reshape(-1, *m.shape[-2:]) for m in (effective, rhs))
-        solved = [scipy.linalg.solve_triangular(m, v, lower=lower, check_finite=False) for m, v in zip(*lines, strict=True)]
+        parts = [np.broadcast_to(m, (*rhs.shape[:-2], *m.shape[-2:])) for m in (effective, rhs)]
+        lines = [m.reshape(-1, *m.shape[-2:]) for m in parts]
+        solve_one = partial(scipy.linalg.solve_triangular, lower=lower, check_finite=False)
+        solved = [solve_one(m, v) for m, v in zip(*lines, strict=True)]
         return np.array(solved).reshape(rhs.shape)
 
     def local(high):
         sized = np.abs(effective) + errs
-        return gamma * (sized @ high) + n * unit.tiny * (2 + sized.max(-1, keepdims=True))
+        terms = sized @ high
+        f = gamma * terms + n * unit.tiny * (2 + sized.max(-1, keepdims=True))
+        return np.where(terms > unit.largest, np.inf, f)
 
     system = System(effective, apply, local, substitute, left, False)
     return [solve(tape, system, b, unit)]
@@ -186,7 +192,8 @@ def _inverse(matrix):
     if not np.isfinite(inverse).all():
         return None, None
     residual = np.abs(np.eye(n) - inverse @ matrix)
-    return inverse, residual + (n + 2) * U64 * (np.abs(inverse) @ np.abs(matrix) + np.eye(n))
+    error = (n + 2) * U64 * (np.abs(inverse) @ np.abs(matrix) + np.eye(n)) + n * VANISHED
+    return inverse, residual + error
 
 
 def custom_linear_solve(interpreter, tape: Tape, eqn, *operands) -> list[Node]:
@@ -204,35 +211,46 @@ def custom_linear_solve(interpreter, tape: Tape, eqn, *operands) -> list[Node]:
         (out,) = interpreter.run(programs.matvec, [*consts, x])
         return out
 
-    matrix = _probe(tape, apply, b, factor.matrix.shape)
-    n = matrix.shape[-1]
-    straight = np.abs(matrix - factor.matrix).sum() <= np.abs(matrix - _swap(factor.matrix)).sum()
-    size = factor.size if straight else _swap(factor.size)
+    matrix = _probe(tape, apply, b)
+    size, n = _matching(eqn, factor, matrix), b.shape[-1]
     gamma = float(product(3 * n + 1, unit.u))
 
     def local(high):
-        return gamma * (size @ high) + n * unit.tiny * (1 + size.max() + high.max())
+        terms = size @ high
+        f = gamma * terms + n * unit.tiny * (1 + size.max() + high.max())
+        return np.where((terms > unit.largest) | (size.max() > unit.largest), np.inf, f)
 
-    vector = b.z.ndim == matrix.ndim - 1
-    system = System(matrix, apply, local, lambda rhs: np.linalg.solve(matrix, rhs), True, vector)
+    system = System(matrix, apply, local, lambda rhs: np.linalg.solve(matrix, rhs), True, True)
     return [solve(tape, system, b, unit)]
 
 
-def _probe(tape: Tape, apply, b: Node, shape: tuple) -> np.ndarray:
-    """The matrix of a linear program, column by column."""
-    n = shape[-1]
-    matrix = np.zeros((*b.shape[: len(shape) - 2], n, n))
-    vector = b.z.ndim == len(shape) - 1
+def _probe(tape: Tape, apply, b: Node) -> np.ndarray:
+    """The matrices [..., n, n] of a linear program on vectors [..., n], column by column."""
+    n = b.shape[-1]
+    matrix = np.zeros((*b.shape, n))
     mark, size = len(tape.nodes), tape.size
     tape.silent = True
     try:
         for j in range(n):
-            e = np.zeros(b.shape)
-            e[(..., j) if vector else (..., j, slice(None))] = 1.0
-            column = apply(tape.source(e, constant=True)).z
-            matrix[..., :, j] = column if vector else column[..., 0]
+            column = apply(tape.source(np.broadcast_to(np.eye(n)[j], b.shape), constant=True))
+            matrix[..., j] = column.z
     finally:
         tape.silent = False
         del tape.nodes[mark:]
         tape.size = size
     return matrix
+
+
+def _matching(eqn, factor: Factors, matrix: np.ndarray) -> np.ndarray:
+    """|L||U| of every matrix of the program, by finding the factored matrix (or its transpose) that it is."""
+    n = matrix.shape[-1]
+    known = np.concatenate([x.reshape(-1, n, n) for x in (factor.matrix, _swap(factor.matrix))])
+    sizes = np.concatenate([x.reshape(-1, n, n) for x in (factor.size, _swap(factor.size))])
+    out = np.empty_like(matrix).reshape(-1, n, n)
+    for i, m in enumerate(matrix.reshape(-1, n, n)):
+        distance = np.abs(known - m).sum(axis=(1, 2))
+        best = int(np.argmin(np.where(np.isnan(distance), np.inf, distance)))
+        if distance[best] > SWEEP * np.abs(m).sum():
+            raise unsupported(eqn, "rounding", "the matrix that was factored is not the one that is solved")
+        out[i] = sizes[best]
+    return out.reshape(matrix.shape)

@@ -39,7 +39,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from dualform.prove.rounding.charges import INFLATE, SWEEP
+from dualform.prove.rounding.charges import INFLATE, SWEEP, VANISHED
 from dualform.prove.rounding.maps import Scale, Take
 
 LOOSE = 0.05
@@ -91,14 +91,21 @@ class Tape:
         self.pair, self.budget = pair, budget
         self.silent = False
         self.size = 0
-        self._takes: dict[int, tuple] = {}
+        self.mass = 0.0
+        self._takes: dict[tuple, tuple] = {}
 
     def append(self, node: Node) -> Node:
         node.index = len(self.nodes)
         node.tight = node.tight or self.silent
         self.nodes.append(node)
         self.size += node.z.size
+        if self.pair > 1 and not node.moves:
+            self.mass += finite_sum(node.r)
         return node
+
+    def vanished(self, links) -> float:
+        """What the derivatives of one operation may have lost to underflow."""
+        return VANISHED * sum(finite_sum(p.r) for p, _ in links) if self.pair > 1 else 0.0
 
     def source(self, z: np.ndarray, s: np.ndarray | None = None, constant=False) -> Node:
         """An input or constant that errs by at most `s`."""
@@ -134,7 +141,7 @@ class Tape:
                 break
             if not sum([self.tighten(p) for p, _ in links]):
                 break
-        rest = q + SWEEP * push
+        rest = q + SWEEP * push + self.vanished(links)
         spread = push + rest + self.pair * eps
         if self.silent:
             eps, split = np.zeros(z.shape), False
@@ -199,8 +206,8 @@ class Tape:
             node.tight = True
             if len(node.links) > 4 or not sum([self.tighten(p) for p, _ in node.links]):
                 return False
-            for p, d in node.links:
-                self._refresh(node, p, d)
+            r = sum((d.push(p.r) for p, d in node.links), np.zeros(node.shape))
+            node.r = np.fmin(node.r, r.reshape(node.shape))
             return True
         cost = node.z.size * (self.size + 50 * node.index)
         if cost > self.budget:
@@ -212,34 +219,18 @@ class Tape:
         node.r = np.fmin(node.r, r)
         return better
 
-    def _refresh(self, node: Node, operand: Node, d) -> None:
-        r = node.r.ravel().copy()
-        flat = operand.r.ravel()
-        if isinstance(d, Scale):
-            r = np.abs(d.weight) * flat
-        else:
-            r[slice(None) if d.target is None else d.target] = moved(d, flat)
-        node.r = r.reshape(node.shape)
 
-
-def moved(take: Take, flat: np.ndarray) -> np.ndarray:
-    """The operand's elements in the order in which a `Take` places them."""
-    if take.order is None:
-        return flat[take.source]
-    out = np.empty(len(take.order))
-    out[take.order] = np.repeat(flat[take.source], np.diff([*take.starts, len(take.order)]))
-    return out
+def finite_sum(r) -> float:
+    """Sum of the finite elements."""
+    total = float(r.sum())
+    return total if np.isfinite(total) else float(np.where(np.isfinite(r), r, 0.0).clip(0, 1e300).sum())
 
 
 def loose(z, push, q, eps) -> bool:
     """Whether the second order spoils a local bound (a comparison with NaN or infinity says yes)."""
     first = float(eps.sum())
     second = float(q.sum()) * (z.size / max(q.size, 1)) + SWEEP * float(push.sum())
-    return not (
-        first < np.inf
-        and second <= LOOSE * first
-        and float(push.sum()) <= LOOSE * float(np.abs(z).sum())
-    )
+    return not (first < np.inf and second <= LOOSE * first and float(push.sum()) <= LOOSE * float(np.abs(z).sum()))
 
 
 def sane(x, z, settled):
@@ -257,7 +248,7 @@ def bound(tape: Tape, node: Node, floor: int = 0) -> np.ndarray:
     size = node.z.size
     rows = max(1, min(size, int(3e7 / max(tape.size, 1))))
     parts = [sweep(tape, node, i, min(i + rows, size), floor) for i in range(0, size, rows)]
-    return np.concatenate(parts) * INFLATE if parts else np.zeros(0)
+    return np.concatenate(parts) * INFLATE + VANISHED * tape.mass if parts else np.zeros(0)
 
 
 def sweep(tape: Tape, node: Node, start: int, stop: int, floor: int = 0) -> np.ndarray:

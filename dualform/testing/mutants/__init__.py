@@ -8,7 +8,7 @@
 3 of 3 planted bugs caught (3 by proved value)
 """
 
-from dualform.testing.mutants import descent, linear
+from dualform.testing.mutants import adam, features, linear, sgd
 from dualform.testing.mutants.mutant import Catch as Catch
 from dualform.testing.mutants.mutant import Mutant as Mutant
 from dualform.testing.mutants.mutant import Rate as Rate
@@ -16,8 +16,8 @@ from dualform.testing.mutants.mutant import catch_rate as catch_rate
 from dualform.testing.mutants.mutant import caught as caught
 from dualform.testing.mutants.mutant import rate_of as rate_of
 
-MUTANTS: tuple[Mutant, ...] = (*linear.MUTANTS, *descent.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*linear.MUTANTS, *sgd.MUTANTS, *features.MUTANTS, *adam.MUTANTS)
 """Wrong programs; every one must be caught."""
 
-HARMLESS: tuple[Mutant, ...] = (*linear.HARMLESS, *descent.HARMLESS)
+HARMLESS: tuple[Mutant, ...] = (*linear.HARMLESS, *sgd.HARMLESS, *features.HARMLESS, *adam.HARMLESS)
 """Right programs, differently written; none may be caught."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from dualform import linear
 from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutants.precision import rounded
 
 # The forms of (L1), right and wrong, as functions of W0 [V, K], E [n, V], X [n, K] and x [K] or [M, K].
 
@@ -19,19 +20,13 @@ def skipping(form, part):
     return lambda W0, E, X, x: form(W0, E[part], X[part], x)
 
 
-def rounded(a, dtype):
-    """Rounding that stays: XLA may skip the two casts of `a.astype(dtype).astype(a.dtype)`, as excess precision."""
-    info = jnp.finfo(dtype)
-    return jax.lax.reduce_precision(a, exponent_bits=info.nexp, mantissa_bits=info.nmant)
-
-
 def running_sum(dtype):
     """Scores times values added up one by one in a narrow dtype: an accumulator of the wrong type."""
 
     def attend(W0, E, X, x):
         total = jnp.zeros((*x.shape[:-1], E.shape[1]))
         for i in range(E.shape[0]):
-            total = rounded(total + (x @ X[i])[..., None] * E[i], dtype)
+            total = rounded(total + jnp.tensordot(x @ X[i], E[i], 0), dtype)
         return x @ W0.T + total
 
     return attend
@@ -85,41 +80,30 @@ def clamped(W0, E, X, x):
     return x @ W.T
 
 
-def misread_state(W0, E, X, x):
+def stale_state(W0, E, X, x):
     """The state as it was before the last whole chunk."""
     last = 3 * (E.shape[0] // 3) - 3
     return linear.dual(W0 + E[:last].T @ X[:last], E[last + 3 :], X[last + 3 :], x)
 
 
-@jax.custom_vjp
-def wrong_rule(W0, E, X, x):
-    return linear.dual(W0, E, X, x)
+def hand_written(pull_back):
+    """The dual form with a backward pass of its own, `pull_back((W0, E, X, x), ct)`."""
+    form = jax.custom_vjp(linear.dual)
+    form.defvjp(lambda *arguments: (linear.dual(*arguments), arguments), pull_back)
+    return form
 
 
-def _pull_back(arguments, ct):
+def mean_too_early(arguments, ct):
+    """The cotangent of every x_i with the mean error signal in place of e_i."""
     W0, E, X, x = arguments
-    # the cotangent of X is that of a single pattern with the mean error signal
-    return jnp.outer(ct, x), (X @ x)[:, None] * ct, jnp.outer(jnp.ones(len(X)), x) * (E.mean(0) @ ct), _at(W0, E, X, ct)
+    one_for_all = jnp.outer(jnp.full(len(E), E.mean(0) @ ct), x)
+    return jnp.outer(ct, x), jnp.outer(X @ x, ct), one_for_all, ct @ W0 + (E @ ct) @ X
 
 
-def _at(W0, E, X, ct):
-    return ct @ W0 + (E @ ct) @ X
-
-
-wrong_rule.defvjp(lambda *arguments: (linear.dual(*arguments), arguments), _pull_back)
-
-
-@jax.custom_vjp
-def query_rule(W0, E, X, x):
-    return linear.dual(W0, E, X, x)
-
-
-def _without_memory(arguments, ct):
+def memory_forgotten(arguments, ct):
+    """The cotangent of the query through W0 alone."""
     W0, E, X, x = arguments
-    return jnp.outer(ct, x), (X @ x)[:, None] * ct, (E @ ct)[:, None] * x, ct @ W0
-
-
-query_rule.defvjp(lambda *arguments: (linear.dual(*arguments), arguments), _without_memory)
+    return jnp.outer(ct, x), jnp.outer(X @ x, ct), jnp.outer(E @ ct, x), ct @ W0
 
 
 def step(signals):
@@ -173,17 +157,17 @@ DUAL = (
     ("stopped keys", "the keys held constant", lambda W0, E, X, x: linear.dual(W0, E, jax.lax.stop_gradient(X), x)),
     ("stopped scores", "attention weights held constant", scores(jax.lax.stop_gradient)),
     ("detached W0", "the initial weight held constant", lambda W0, *a: linear.dual(jax.lax.stop_gradient(W0), *a)),
-    ("wrong rule for X", "a hand-written backward pass with a mean too early", wrong_rule),
-    ("wrong rule for x", "a hand-written backward pass that forgets the memory's part", query_rule),
+    ("wrong rule for X", "a hand-written backward pass with a mean too early", hand_written(mean_too_early)),
+    ("wrong rule for x", "a hand-written backward pass that forgets the patterns", hand_written(memory_forgotten)),
 )  # fmt: skip
 
 MUTANTS = (
     *(Mutant(f"dual: {name}", "L3", "dual", form, why, case="one query") for name, why, form in DUAL),
     Mutant("primal: column major", "L3", "primal", column_major, "the outer product transposed in memory", "one query"),
-    Mutant("primal: sign", "L1", "primal", lambda W0, E, X, x: linear.primal(W0, -E, X, x), "the gradient added as it is"),
+    Mutant("primal: sign", "L1", "primal", lambda W0, E, X, x: linear.primal(W0, -E, X, x), "the gradient added"),
     Mutant("primal: first pattern", "L1", "primal", skipping(linear.primal, slice(1, None)), "the first update lost"),
     Mutant("delta_w: transposed", "L1", "delta_w", lambda E, X: (X.T @ E).reshape(E.shape[1], -1), "x e' for e x'"),
-    Mutant("delta_w: centred", "L1", "delta_w", lambda E, X: linear.delta_w(E - E.mean(0), X), "a covariance instead"),
+    Mutant("delta_w: centred", "L1", "delta_w", lambda E, X: linear.delta_w(E - E.mean(0)[None], X), "a covariance"),
     Mutant("linear_attn: no scale", "L2", "linear_attn", lambda E, X, x, s: linear.linear_attn(E, X, x),
            "the scale ignored", "scaled"),
     Mutant("linear_attn: scale twice", "L2", "linear_attn", lambda E, X, x, s: linear.linear_attn(E, X, s * x, scale=s),
@@ -206,23 +190,21 @@ MUTANTS = (
     Mutant("chunked: rest twice", "L5", "chunked", chunks(lambda c: 3 * c, lambda whole: whole - 1),
            "the last folded pattern attended to as well", "chunks of 3, 7 patterns"),
     Mutant("chunked: clamped", "L5", "chunked", clamped, "dynamic_slice clamps its start", "chunks of 3, 7 patterns"),
-    Mutant("chunked: stale state", "L5", "chunked", misread_state, "the state one chunk old", "chunks of 3, 7 patterns"),
+    Mutant("chunked: stale state", "L5", "chunked", stale_state, "the state one chunk old", "chunks of 3, 7 patterns"),
     Mutant("descent: ascent", "L6", "descent", lambda W0, E, X, x: linear.descent(W0, -E, X, x), "up the gradient",
            "linear loss"),
     Mutant("descent: mean loss", "L6", "descent", lambda W0, E, X, x: linear.descent(W0, E / len(X), X, x),
            "the gradient of the mean of the losses", "linear loss"),
     Mutant("signals: sign and rate", "L6", "dual", step(lambda r, eta: r), "the gradient as it is", "squared loss"),
     Mutant("signals: no rate", "L6", "dual", step(lambda r, eta: -r), "the learning rate forgotten", "squared loss"),
-    Mutant("signals: rate twice", "L6", "dual", step(lambda r, eta: -eta * eta * r), "the learning rate also outside",
-           "squared loss"),
     Mutant("signals: factor 2", "L6", "dual", step(lambda r, eta: -2 * eta * r), "the square without its 1/2",
            "squared loss"),
     Mutant("signals: mean", "L6", "dual", step(lambda r, eta: -eta * r / r.size), "numpy.mean for sum", "squared loss"),
     Mutant("signals: one step late", "L6", "dual", after_the_step, "taken after the update", "squared loss"),
     Mutant("bias: no 1", "L7", "dual", biased(zeros_last, linear.with_bias), "scores without the 1"),
     Mutant("bias: 1 first", "L7", "dual", biased(ones_first, ones_first), "the bias read as another column"),
-    Mutant("bias: constant 2", "L7", "dual", biased(lambda X: linear.with_bias(X) * jnp.array([1.0] * X.shape[-1] + [2.0]),
-                                                   linear.with_bias), "the 1 added to the scores once more"),
+    Mutant("bias: added again", "L7", "dual", lambda W0, b, E, X, x: b + biased(
+               linear.with_bias, linear.with_bias)(W0, b, E, X, x), "the bias added to the layer that has it"),
     Mutant("weights: ignored", "L8", "linear_attn", weighted(lambda w: None), "no weights at all"),
     Mutant("weights: squared", "L8", "linear_attn", weighted(lambda w: w * w), "applied to keys and queries"),
     Mutant("weights: transposed", "L8", "linear_attn", weighted(lambda w: w.T), "queries and patterns exchanged",
@@ -237,6 +219,11 @@ MUTANTS = (
            "input channels in another order", "one query, [n, K]"),
     Mutant("weights: guessed", "L8", "linear_attn", guessed, "the layout guessed from the shape",
            "[M, n] with n = K"),
+    Mutant("unseen: not projected", "L9", "E + Z", lambda E, X, Y, x: linear.linear_attn(E + Y, X, x),
+           "any change of the coefficients"),
+    Mutant("unseen: columns of X", "L9", "E + Z",
+           lambda E, X, Y, x: linear.linear_attn(E + X @ jnp.linalg.solve(X.T @ X, X.T @ Y), X, x),
+           "the projection onto what the inputs see"),
     Mutant("precision: float16 sum", "L10", "dual", running_sum(jnp.float16), "attention accumulated in float16"),
     Mutant("precision: bfloat16 sum", "L10", "dual", running_sum(jnp.bfloat16), "attention accumulated in bfloat16"),
     Mutant("precision: bfloat16 scores", "L10", "dual", scores(lambda s: rounded(s, jnp.bfloat16)), "scores rounded"),
@@ -244,7 +231,7 @@ MUTANTS = (
            lambda *arguments: linear.dual(*(rounded(a, jnp.bfloat16) for a in arguments)),
            "inputs rounded, sums in float32, as matrix units do"),
     Mutant("precision: TF32 patterns", "L10", "primal",
-           lambda W0, *a: linear.primal(W0, *(jax.lax.reduce_precision(b, 8, 10) for b in a)),
+           lambda W0, *patterns: linear.primal(W0, *(rounded(a, jnp.float32, mantissa_bits=10) for a in patterns)),
            "the default of many devices: ten bits of the factors"),
 )  # fmt: skip
 

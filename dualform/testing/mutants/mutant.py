@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dualform.laws import Case, Law, check, find
+from dualform.laws import Case, Law, Result, check, find
 from dualform.laws.law import BOUNDED, PROVED
 from dualform.prove.programs import Signature
 
@@ -43,7 +43,7 @@ class Mutant:
             )
 
     def planted(self) -> list[Law]:
-        """The laws with the form replaced: a law for every case, the smallest first, with no more than the two forms."""
+        """The laws with the form replaced: one law per case, the smallest first, with only the two forms."""
         laws = [law for law in find(self.label) if PROVED in law.stamps or BOUNDED in law.stamps]
         return [
             replace(law, cases=(self._plant(case),))
@@ -72,8 +72,8 @@ class Catch:
         law, case: the law, as "label: title", and its case.
         stamp: "proved" or "bounded", the stamp that the law did not earn.
         of: "value" or "gradient".
-        verdict: "refuted" by a counterexample, "off" by more than its bound, or "undecided": no proof, and no bound
-            that it breaks.
+        verdict: "refuted" by a counterexample, "off" by more than its bound, "vacuous" for a bound that says nothing,
+            or "undecided": neither proof nor bound could be derived.
         reason: the law's message.
     """
 
@@ -89,8 +89,8 @@ class Catch:
 def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",)) -> Catch | None:
     """Checks the mutant's law, with the mutant in place, at one stamp after the other until one is not earned.
 
-    Values are proved first, then gradients, then values are bounded in floating point. A verdict (a counterexample, an
-    error beyond the bound) goes before a proof that is undecided.
+    Values are proved first, then gradients, then values are bounded in floating point. What is certain (a
+    counterexample, an error beyond the bound) goes before what could not be derived.
 
     Args:
         mutant: which.
@@ -110,18 +110,26 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
     undecided = None
     for stamp, of in STAGES:
         for law in mutant.planted():
-            if stamp not in law.stamps or (of == "gradient" and not law.cases[0].gradient):
+            if stamp not in law.stamps or (of == "gradient" and (undecided or not law.cases[0].gradient)):
                 continue
             quick = stamp == PROVED and of == "value"
             result = check(law, stamp, seed=seed, quick=quick, dtypes=dtypes)
-            if result.passed:
+            if result.earned == stamp:
                 continue
-            verdict = result.details[-1]["verdict"] if stamp == PROVED else "off"
+            verdict = _verdict(result)
             catch = Catch(mutant.name, law.name, law.cases[0].name, stamp, of, verdict, result.reason)
-            if verdict != "undecided":
+            if verdict in ("refuted", "off"):
                 return catch
             undecided = undecided or catch
     return undecided
+
+
+def _verdict(result: Result) -> str:
+    if result.stamp == PROVED:
+        return next(entry["verdict"] for entry in result.details if entry["verdict"] != "proved")
+    if result.passed:
+        return "vacuous"
+    return "off" if not (result.worst or 0.0) <= 1.0 else "undecided"
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Rate:
     def __str__(self) -> str:
         how = ", ".join(f"{count} {name}" for name, count in self.how.items())
         missed = f"; missed: {', '.join(self.missed)}" if self.missed else ""
-        return f"{self.caught} of {self.total} planted bugs caught ({how}){missed}"
+        return f"{self.caught} of {self.total} planted bugs caught" + (f" ({how})" if how else "") + missed
 
 
 def catch_rate(mutants: Iterable[Mutant], *, seed: int = 0) -> Rate:

@@ -7,10 +7,10 @@ squares near $2^{T+1}$ instead of a number with a million digits.
 
 `h` bounds $\log_2 \|N\|_1$, the sum of the absolute coefficients, and `k` their binary places, so that $2^k N$ has
 integer coefficients below $2^{h + k}$: an identity that holds modulo primes whose product is larger than that holds
-over the rationals (see `dualform.prove.identity`).
+over the rationals (see `dualform.prove.measure`).
 
 Zeros are recognised where they are constants, or products with constants; their degree is minus infinity. Every other
-number here is an upper bound, whatever cancels.
+number here is an upper bound, whatever cancels. Bounds stop growing at `HUGE`, far beyond what can be proved.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dualform.prove.concrete import binary_places
+
 ZERO = -np.inf
+HUGE = 1e150
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Bound:
     k: np.ndarray  # binary places of its coefficients
     e: np.ndarray  # [symbols, *shape] exponents of the denominators, negative where a symbol multiplies
     tag: np.ndarray  # equal tags are copies of one element
+    root: "Bound | None" = None  # of a square root: what it is the root of
 
     @property
     def shape(self):
@@ -37,14 +41,14 @@ class Bound:
 
     def map(self, f: Callable) -> "Bound":
         """The same movement of elements in every part."""
-        moved = [f(x) for x in (self.n, self.h, self.k, self.tag)]
-        e = np.stack([f(x) for x in self.e]) if len(self.e) else np.zeros((0, *moved[0].shape))
-        return Bound(*moved[:3], e, moved[3])
+        n, h, k, tag = (f(x) for x in (self.n, self.h, self.k, self.tag))
+        e = np.stack([f(x) for x in self.e]) if len(self.e) else np.zeros((0, *n.shape))
+        return Bound(n, h, k, e, tag)
 
 
 @dataclass
 class Symbols:
-    """The denominators of one or several programs."""
+    """The denominators of a program."""
 
     n: list[float] = field(default_factory=list)
     h: list[float] = field(default_factory=list)
@@ -52,10 +56,11 @@ class Symbols:
     tags: int = 0
 
     def new(self, n: float, h: float, key=None) -> int:
+        """A symbol of degree n and height h, shared by all that are made with the same key."""
         if key is not None and key in self.known:
             return self.known[key]
-        self.n.append(float(n))
-        self.h.append(float(h))
+        self.n.append(min(float(n), HUGE))
+        self.h.append(min(float(h), HUGE))
         if key is not None:
             self.known[key] = len(self.n) - 1
         return len(self.n) - 1
@@ -73,9 +78,9 @@ class Symbols:
         return x
 
     def bound(self, n, h, k=None, e=None) -> Bound:
-        k = np.zeros(np.shape(n)) if k is None else k
-        e = np.zeros((len(self.n), *np.shape(n))) if e is None else e
-        return Bound(n, h, k, e, self.fresh_tags(np.shape(n)))
+        k = np.zeros(np.shape(n)) if k is None else np.minimum(k, HUGE)
+        e = np.zeros((len(self.n), *np.shape(n))) if e is None else np.clip(e, -HUGE, HUGE)
+        return Bound(np.minimum(n, HUGE), np.minimum(h, HUGE), k, e, self.fresh_tags(np.shape(n)))
 
     def variable(self, shape) -> Bound:
         """An input: degree one, coefficient one."""
@@ -83,6 +88,7 @@ class Symbols:
 
     def constant(self, x: np.ndarray) -> Bound:
         """Dyadic rationals m / 2**k."""
+        x = np.asarray(x, np.float64)
         with np.errstate(divide="ignore"):
             return self.bound(np.where(x == 0, ZERO, 0.0), np.log2(np.abs(x)), binary_places(x))
 
@@ -109,8 +115,8 @@ class Symbols:
     def plus(self, a: Bound, b: Bound) -> Bound:
         shape = np.broadcast_shapes(a.shape, b.shape)
         a, b = (self.wide(x).map(lambda y: np.broadcast_to(y, shape)) for x in (a, b))
-        pair = [np.stack(p) for p in zip((a.n, a.h, a.k, a.tag), (b.n, b.h, b.k, b.tag), strict=True)]
-        return self.along(Bound(*pair[:3], np.stack([a.e, b.e], axis=1), pair[3]), 0)
+        n, h, k, tag = (np.stack(p) for p in ((a.n, b.n), (a.h, b.h), (a.k, b.k), (a.tag, b.tag)))
+        return self.along(Bound(n, h, k, np.stack([a.e, b.e], axis=1), tag), 0)
 
     def times(self, a: Bound, b: Bound) -> Bound:
         a, b = self.wide(a), self.wide(b)
@@ -118,30 +124,44 @@ class Symbols:
         ea, eb = (x.e.reshape(len(x.e), *(1,) * (len(shape) - len(x.shape)), *x.shape) for x in (a, b))
         return self.bound(a.n + b.n, a.h + b.h, a.k + b.k, np.broadcast_to(ea + eb, (len(ea), *shape)))
 
-    def power(self, x: Bound, y: int) -> Bound:
-        """x**y for y >= 0."""
+    def power(self, x: Bound, y) -> Bound:
+        """x**y for y >= 0, one or an array of the same shape."""
         x = self.wide(x)
-        n, h = (np.where(x.n == ZERO, ZERO if y else 0.0, np.where(x.n == ZERO, 0.0, part) * y) for part in (x.n, x.h))
+        zero, y = x.n == ZERO, np.broadcast_to(y, x.shape)
+        n, h = (np.where(zero, np.where(y > 0, ZERO, 0.0), np.where(zero, 0.0, part) * y) for part in (x.n, x.h))
         return self.bound(n, h, x.k * y, x.e * y)
 
     def reciprocal(self, x: Bound, value: np.ndarray | None = None) -> Bound:
         """1/x: denominators become factors, the numerator a symbol, shared by all copies of the same element.
 
-        `value` is given where x is a constant: then equal constants share a symbol.
+        `value` is given where x is a constant m 2**j: then the odd m is the symbol, and 1/x = 2**-j / m.
         """
+        if value is not None:
+            return self._constant_reciprocal(value)
         x = self.wide(x)
         n, h, k, tag = (y.ravel() for y in (x.n, x.h, x.k, x.tag))
-        unit = (n == 0) & (h == 0) & (k == 0)
-        keys = tag if value is None else [odd_part(v) for v in value.ravel()]
-        rows = [
-            -1 if unit[i] else self.new(max(n[i], 0.0), max(h[i] + k[i], 0.0), ("constant" if value is not None else "tag", int(keys[i])))
-            for i in range(n.size)
-        ]
-        e = -self.wide(x).e.reshape(len(self.n), n.size)
-        used = np.flatnonzero(np.array(rows, int) >= 0)
-        e[np.array(rows, int)[used], used] += 1
+        unit = (n == 0) & (h + k == 0)  # N' = +-1
+        rows = np.array(
+            [
+                -1 if unit[i] else self.new(max(n[i], 0.0), max(h[i] + k[i], 0.0), ("tag", int(tag[i])))
+                for i in range(n.size)
+            ],
+            int,
+        )
         # x = 2**-k N' with N' the symbol's integers, so 1/x carries the factor 2**k.
-        return self.bound(np.zeros(x.shape), k.reshape(x.shape), None, e.reshape(-1, *x.shape))
+        return self._over(x.shape, k, np.zeros(n.size), rows, -self.wide(x).e.reshape(len(self.n), n.size))
+
+    def _constant_reciprocal(self, value: np.ndarray) -> Bound:
+        parts = [dyadic(v) for v in value.ravel()]
+        rows = np.array([-1 if m <= 1 else self.new(0.0, np.log2(float(m)), ("odd", m)) for m, _ in parts], int)
+        doubled = np.array([j for _, j in parts], float)
+        return self._over(value.shape, -doubled, np.maximum(doubled, 0.0), rows, np.zeros((len(self.n), len(parts))))
+
+    def _over(self, shape, h, k, rows, e) -> Bound:
+        """A constant of height h and k places over one symbol an element (none where its row is -1)."""
+        used = np.flatnonzero(rows >= 0)
+        e[rows[used], used] += 1
+        return self.bound(np.zeros(shape), np.reshape(h, shape), np.reshape(k, shape), e.reshape(-1, *shape))
 
     def gather(self, operands, index) -> Bound:
         flat = [self.wide(x).map(np.ravel) for x in operands]
@@ -149,7 +169,8 @@ class Symbols:
         return Bound(n, h, k, np.concatenate([x.e for x in flat], axis=1)[:, index], tag)
 
     def fraction(self, x: Bound):
-        """Degrees and heights of numerator and denominator, element by element."""
+        """Degrees of numerator and denominator, and their heights, element by element; the numerator's still carries
+        `x.k` binary places."""
         x = self.wide(x)
         below, above = np.maximum(x.e, 0), np.maximum(-x.e, 0)
 
@@ -157,18 +178,11 @@ class Symbols:
             return np.tensordot(np.array(table), e, 1) if len(table) else np.zeros(x.shape)
 
         numerator = np.where(x.n == ZERO, ZERO, x.n + weigh(self.n, above))
-        return numerator, weigh(self.n, below), x.h + x.k + weigh(self.h, above), weigh(self.h, below)
+        return numerator, weigh(self.n, below), x.h + weigh(self.h, above), weigh(self.h, below)
 
 
-def binary_places(x: np.ndarray) -> np.ndarray:
-    """The smallest k >= 0 for which 2**k x is an integer."""
-    mantissa, exponent = np.frexp(np.asarray(x, float))
-    whole = np.abs(np.ldexp(mantissa, 53)).astype(np.int64)
-    zeros = np.log2(np.maximum(whole & -whole, 1).astype(float))
-    return np.where(whole == 0, 0.0, np.maximum(53 - exponent - zeros, 0.0))
-
-
-def odd_part(x: float) -> int:
-    """The odd integer m with x = +- m 2**k."""
-    whole = abs(int(np.ldexp(np.frexp(x)[0], 53)))
-    return whole // max(whole & -whole, 1)
+def dyadic(x: float) -> tuple[int, int]:
+    """The odd integer m and the integer j with x = +- m 2**j; zeros for 0."""
+    numerator, denominator = float(x).as_integer_ratio()
+    power = abs(numerator) & -abs(numerator)
+    return (abs(numerator) // power, power.bit_length() - denominator.bit_length()) if numerator else (0, 0)

@@ -1,0 +1,170 @@
+"""Elementwise primitives modulo p. Every rule takes the arithmetic `m`, the equation and its operands."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dualform.prove import concrete
+from dualform.prove.errors import unsupported
+from dualform.prove.modular.values import Exponent, Residue, spoiled
+
+OPAQUE = (
+    "log", "log1p", "tanh", "logistic", "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan", "asin", "acos", "atan",
+    "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma", "exp2",
+)  # fmt: skip
+"""Functions known only to give equal values on equal arguments, and these at zero:"""
+
+AT_ZERO = {
+    **{name: 0.0 for name in ("log1p", "tanh", "sqrt", "cbrt", "sin", "tan", "asin", "atan", "sinh", "asinh", "atanh")},
+    **{name: 0.0 for name in ("erf", "erf_inv")},
+    **{name: 1.0 for name in ("cos", "cosh", "erfc", "exp2")},
+    "logistic": 0.5,
+}
+
+
+def has_reset(x) -> bool:
+    return concrete.is_float(x) and bool(np.any(x == -np.inf))
+
+
+# sums, differences, scaling -------------------------------------------------------------------------------------------
+
+
+def add(m, eqn, a, b):
+    if isinstance(a, Exponent) or isinstance(b, Exponent) or has_reset(a) or has_reset(b):
+        a, b = m.logarithm(eqn, a), m.logarithm(eqn, b)
+        s = b.s if a.s is None else a.s if b.s is None else m.field.add(a.s, b.s)
+        return [Exponent(m.group.add(a.e, b.e), a.reset | b.reset, s)]
+    a, b = m.residues(eqn, a, b)
+    return [Residue(m.field.add(a.r, b.r), spoiled(a, b))]
+
+
+def sub(m, eqn, a, b):
+    if isinstance(a, Exponent) or isinstance(b, Exponent) or has_reset(a):
+        return add(m, eqn, a, neg(m, eqn, b)[0])
+    a, b = m.residues(eqn, a, b)
+    return [Residue(m.field.sub(a.r, b.r), spoiled(a, b))]
+
+
+def neg(m, eqn, a):
+    if isinstance(a, Exponent):
+        if a.reset.any():
+            raise unsupported(eqn, m.name, "it would turn -inf into +inf")
+        return [Exponent(m.group.neg(a.e), a.reset, None if a.s is None else m.field.neg(a.s))]
+    (a,) = m.residues(eqn, a)
+    return [Residue(m.field.neg(a.r), a.bad)]
+
+
+def _scaled(m, eqn, a: Exponent, c: np.ndarray, inverse: bool = False):
+    """A logarithm times constants, or divided by them: exponents may be scaled by any rational, q being prime."""
+    if not np.all(np.isfinite(c)) or (inverse and not np.all(c)):
+        raise unsupported(eqn, m.name, "a logarithm scaled by an infinite or undefined constant")
+    if (a.reset & (np.broadcast_to(c, np.broadcast_shapes(a.shape, c.shape)) <= 0)).any():
+        raise unsupported(eqn, m.name, "-inf times a constant that is not positive")
+
+    def scale(ring, x):
+        factor = ring.from_float(c)
+        return ring.mul(x, ring.inverse(factor) if inverse else factor)
+
+    return [Exponent(scale(m.group, a.e), a.reset, None if a.s is None else scale(m.field, a.s))]
+
+
+def mul(m, eqn, a, b):
+    for x, c in ((a, b), (b, a)):
+        if isinstance(x, Exponent) and concrete.is_float(c):
+            return _scaled(m, eqn, x, c)
+    if a is b and isinstance(a, Residue) and a.root is not None:
+        return [a.root]
+    a, b = m.residues(eqn, a, b)
+    return [Residue(m.field.mul(a.r, b.r), spoiled(a, b))]
+
+
+def div(m, eqn, a, b):
+    if isinstance(a, Exponent) and concrete.is_float(b):
+        return _scaled(m, eqn, a, b, inverse=True)
+    a, b = m.residues(eqn, a, b)
+    zero = b.r == 0
+    inverse = m.field.inverse(np.where(zero, np.uint64(1), b.r))
+    return [Residue(m.field.mul(a.r, inverse), spoiled(a, b, Residue(b.r, zero)))]
+
+
+# powers and transcendental functions ----------------------------------------------------------------------------------
+
+
+def power(m, eqn, a):
+    (a,) = m.residues(eqn, a)
+    n = eqn.params.get("y", 2)
+    if a.root is not None and n % 2 == 0:
+        a, n = a.root, n // 2
+    out = Residue(m.field.power(a.r, abs(n)), a.bad)
+    return [out] if n >= 0 else div(m, eqn, Residue(np.ones(a.shape, np.uint64)), out)
+
+
+def pow_(m, eqn, a, n):
+    """Powers whose exponents are whole constants, such as decay ** (i - j)."""
+    n = whole_exponents(m, eqn, n)
+    (a,) = m.residues(eqn, a)
+    shape = np.broadcast_shapes(a.shape, n.shape)
+    base, n = Residue(np.broadcast_to(a.r, shape), np.broadcast_to(a.mask, shape)), np.broadcast_to(n, shape)
+    out = np.zeros(shape, np.uint64)
+    for k in np.unique(n):
+        out[n == k] = m.field.power(base.r[n == k], abs(int(k)))
+    down = Residue(np.where(n < 0, out, np.uint64(1)))
+    (quotient,) = div(m, eqn, Residue(np.where(n < 0, np.uint64(1), out), base.bad), down)
+    return [quotient]
+
+
+def whole_exponents(arithmetic, eqn, n) -> np.ndarray:
+    """The exponents of a power as integers, or the error where they are not."""
+    if not isinstance(n, np.ndarray) or np.any(n != np.trunc(n)) or np.any(np.abs(n) > 1 << 16):
+        raise unsupported(eqn, arithmetic.name, "an exponent that is not a whole constant below 2**16")
+    return n.astype(np.int64)
+
+
+def exp(m, eqn, a):
+    if isinstance(a, Residue):  # bad elements stay bad
+        return [Residue(m.powers(m.fresh.exponent(a.r)), a.bad)]
+    a = m.logarithm(eqn, a)
+    m.gates_used |= bool(a.e.any())
+    h = a.e if a.s is None else m.group.add(a.e, m.fresh.exponent(a.s))
+    return [Residue(np.where(a.reset, np.uint64(0), m.powers(h)))]
+
+
+def expm1(m, eqn, a):
+    (power_,) = exp(m, eqn, a)
+    return [Residue(m.field.sub(power_.r, np.uint64(1)), power_.bad)]
+
+
+def opaque(m, eqn, a):
+    (a,) = m.residues(eqn, a)
+    name = eqn.primitive.name
+    root = a if name == "sqrt" else None
+    if name == "rsqrt":
+        (root,) = div(m, eqn, Residue(np.ones(a.shape, np.uint64)), a)
+    value = m.fresh.opaque(name, a.r)
+    if name in AT_ZERO:
+        value = np.where(a.r == 0, m.field.from_float(np.array(AT_ZERO[name])), value)
+    return [Residue(value, a.bad, root)]
+
+
+def real(arithmetic, eqn) -> None:
+    """The error for data that are converted to anything but real numbers."""
+    if np.dtype(eqn.params["new_dtype"]).kind in "iubc":
+        raise unsupported(eqn, arithmetic.name, "data become integers, booleans or complex numbers")
+
+
+def convert(m, eqn, a):
+    real(m, eqn)
+    return [m.lift(a) if isinstance(a, np.ndarray) else a]
+
+
+def same(m, eqn, a):
+    return [a]
+
+
+RULES: dict[str, Callable] = {
+    **{name: opaque for name in OPAQUE},
+    **{name: add for name in ("add", "add_any")},
+    **{name: power for name in ("square", "integer_pow")},
+    "sub": sub, "neg": neg, "mul": mul, "div": div, "pow": pow_, "exp": exp, "expm1": expm1,
+    "convert_element_type": convert, "reduce_precision": same,
+}  # fmt: skip

@@ -1,0 +1,58 @@
+"""The few questions about data whose answer is the same at every point of their domain.
+
+A field value is finite and a logarithm is finite or, where the caller declared so, -inf. So a value equals itself, is
+above -inf unless it is -inf, and is below +inf; `max(x, -inf)` is x. Library code asks these to guard against
+infinities. Any other comparison depends on the data and has no exact meaning.
+
+An arithmetic answers `minus_infinity(eqn, x)`: where the value x is -inf, or an error if x is undefined somewhere.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dualform.prove.errors import unsupported
+
+MIRRORED = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}
+
+
+def is_finite(arithmetic, eqn, x):
+    return [~arithmetic.minus_infinity(eqn, x)]
+
+
+def compare(arithmetic, eqn, a, b):
+    """x against itself, against -inf or against +inf."""
+    name = eqn.primitive.name
+    if a is b:
+        return [np.full(arithmetic.minus_infinity(eqn, a).shape, name in ("eq", "ge", "le"))]
+    if isinstance(a, np.ndarray):
+        a, b, name = b, a, MIRRORED.get(name, name)
+    if _all(b, -np.inf) and not isinstance(a, np.ndarray):
+        low = np.broadcast_to(arithmetic.minus_infinity(eqn, a), np.broadcast_shapes(a.shape, b.shape))
+        answers = {"eq": low, "le": low, "ne": ~low, "gt": ~low, "ge": low | True, "lt": low & False}
+    elif _all(b, np.inf) and not isinstance(a, np.ndarray):
+        yes = np.ones(np.broadcast_shapes(arithmetic.minus_infinity(eqn, a).shape, b.shape), bool)
+        answers = {"eq": ~yes, "ge": ~yes, "gt": ~yes, "ne": yes, "le": yes, "lt": yes}
+    else:
+        raise unsupported(eqn, arithmetic.name, "a comparison of data")
+    return [answers[name]]
+
+
+def extreme(arithmetic, eqn, a, b):
+    """max(x, -inf) and min(x, inf) are x."""
+    bound = -np.inf if eqn.primitive.name == "max" else np.inf
+    for x, y in ((a, b), (b, a)):
+        if _all(y, bound) and not isinstance(x, np.ndarray):
+            return [x]
+    raise unsupported(eqn, arithmetic.name, "a comparison of data")
+
+
+def _all(x, bound: float) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype == np.float64 and bool(np.all(x == bound))
+
+
+RULES: dict[str, Callable] = {
+    **{name: compare for name in ("eq", "ne", "gt", "lt", "ge", "le")},
+    **{name: extreme for name in ("max", "min")},
+    "is_finite": is_finite,
+}

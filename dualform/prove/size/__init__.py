@@ -1,0 +1,89 @@
+"""Programs evaluated in the arithmetic of degrees: how large the rational functions can be that they compute.
+
+The rules mirror those of `dualform.prove.modular`; the bounds themselves are those of `dualform.prove.size.rational`.
+Exponentials are variables; a sum of log-domain inputs is bounded by the coefficients that it can have, and negative
+ones are cleared with one monomial, the product of all exponentials.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from dualform.prove import questions
+from dualform.prove.errors import unsupported
+from dualform.prove.size import contractions, elementwise, solves
+from dualform.prove.size.logarithm import Logarithm as Logarithm
+from dualform.prove.size.logarithm import as_logarithm, gather_logarithms
+from dualform.prove.size.rational import Bound as Bound
+from dualform.prove.size.rational import Symbols
+
+RULES: dict[str, Callable] = {**elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES}
+
+
+class Degree:
+    """The arithmetic of bounds.
+
+    `gates` counts the elements of log-domain inputs; their coefficients in exponents are counted in units of 1/`unit`.
+    `span` bounds the coefficients (total, low) of related exponentials of field values, and `basis` counts their
+    independent ones.
+    """
+
+    name = "degree"
+    folds = True
+
+    def __init__(self, *, gates: int = 0, unit: int = 1, span: tuple[float, float] = (1.0, 0.0), basis: int = 0):
+        self.symbols = Symbols()
+        self.gates, self.unit, self.span = gates, unit, span
+        self.size = max(gates + basis, 1)  # exponentials that are variables
+        self.denominator = 1  # of the coefficients that logarithms were exponentiated with
+        self.asked = 0  # exponentials and unknown functions of field values
+        self.argument = 0.0  # largest degree of one of their arguments
+        self.argument_heights: tuple[float, ...] = (0.0, 0.0)  # largest heights of their numerators and denominators
+        self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
+
+    def gate(self, reset: np.ndarray) -> Logarithm:
+        """A log-domain input, -inf where `reset`."""
+        one = np.ones(reset.shape)
+        return Logarithm(one, one, np.zeros(reset.shape), reset)
+
+    def lift(self, x: np.ndarray, dtype=None):
+        finite = self.symbols.constant(np.where(np.isfinite(x), x, 0.0))
+        if not np.any(x == -np.inf):
+            return finite
+        return as_logarithm(finite, x == -np.inf)
+
+    def gather(self, operands, index):
+        if any(isinstance(x, Logarithm) for x in operands):
+            return gather_logarithms(self.symbols, operands, index)
+        return self.symbols.gather(operands, index)
+
+    def bounds(self, eqn, *operands) -> list[Bound]:
+        """Operands as bounds of field values, or the error for a logarithm where none may be."""
+        values = [self._bound(eqn, self.lift(x) if isinstance(x, np.ndarray) else x) for x in operands]
+        return [self.symbols.wide(x) for x in values]
+
+    def _bound(self, eqn, x) -> Bound:
+        if isinstance(x, Bound):
+            return x
+        if x.is_field:
+            return self.symbols.constant(np.zeros(x.shape)) if x.bound is None else x.bound
+        why = "a log-domain value or -inf may only be added, scaled by constants or exponentiated"
+        raise unsupported(eqn, self.name, why)
+
+    def logarithm(self, x) -> Logarithm:
+        x = self.lift(x) if isinstance(x, np.ndarray) else x
+        return x if isinstance(x, Logarithm) else as_logarithm(x)
+
+    def minus_infinity(self, eqn, x) -> np.ndarray:
+        return x.reset if isinstance(x, Logarithm) else np.zeros(x.shape, bool)
+
+    def ask(self, a: Bound) -> np.ndarray:
+        """Counts arguments of exp and of unknown functions that are not constant zero, and bounds their size."""
+        varies = a.n > -np.inf
+        above, below, high, low = self.symbols.fraction(a)
+        self.asked += int(np.sum(varies))
+        self.argument = max(self.argument, float(np.max(np.where(varies, above + below, 0.0), initial=0.0)))
+        heights = (float(np.max(np.where(varies, x, 0.0), initial=0.0)) for x in (high + a.k, low))
+        self.argument_heights = tuple(max(pair) for pair in zip(self.argument_heights, heights, strict=True))
+        return varies

@@ -1,0 +1,59 @@
+"""Runs a program modulo a prime, and rational numbers as residues to compare with."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from dualform.prove.exponential import Fresh
+from dualform.prove.field import PrimeField
+from dualform.prove.interpreter import Interpreter
+from dualform.prove.modular import Exponent, Modular, Residue
+from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.programs import Program, Signature
+
+P = SAFE_PRIMES[7]
+FIELD, GROUP = PrimeField(P), PrimeField((P - 1) // 2)
+
+
+def fractions(x) -> np.ndarray:
+    """The same numbers as exact rationals, in an object array."""
+    x = np.asarray(x)
+    return np.array([Fraction(v) for v in x.ravel().tolist()] + [None], object)[:-1].reshape(x.shape)
+
+
+def residues(x) -> np.ndarray:
+    """Rational numbers (floats, Fractions, integers) modulo P."""
+    flat = [Fraction(v) for v in np.asarray(x, object).ravel()]
+    return np.array([v.numerator * pow(v.denominator, -1, P) % P for v in flat], np.uint64).reshape(np.shape(x))
+
+
+class Gate:
+    """A log-domain argument: its multiples of log 4, -inf where `reset`."""
+
+    def __init__(self, multiples, reset=None):
+        self.multiples = np.asarray(multiples)
+        self.reset = np.zeros(self.multiples.shape, bool) if reset is None else np.asarray(reset)
+
+    @property
+    def shape(self):
+        return self.multiples.shape
+
+    @property
+    def exps(self) -> np.ndarray:
+        """The exponentials, exactly."""
+        powers = [Fraction(4) ** int(k) for k in self.multiples.ravel()]
+        return np.where(self.reset, Fraction(0), np.array(powers + [None], object)[:-1].reshape(self.shape))
+
+
+def run(f, *arguments, pivot: int = 0) -> list[np.ndarray]:
+    """The results of f modulo P as residues (masks and indices as they are)."""
+    program = Program.trace(f, Signature.of([x.shape for x in arguments]))
+    arithmetic = Modular(FIELD, Fresh(GROUP, np.random.default_rng(0)), pivot)
+    values = [
+        Exponent(GROUP.from_int(x.multiples), x.reset) if isinstance(x, Gate) else Residue(residues(x))
+        for x in arguments
+    ]
+    out = Interpreter(arithmetic).run(program.jaxpr, values)
+    out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
+    assert all(x.bad is None for x in out if isinstance(x, Residue))
+    return [x.r if isinstance(x, Residue) else x for x in out]

@@ -1,0 +1,182 @@
+"""Mistakes planted in rounding arithmetic, each with a program whose error then exceeds the bound."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from rounding_programs import LONG, cancel
+
+from dualform.prove.rounding import bound as entry
+from dualform.prove.rounding import (
+    charges,
+    contractions,
+    elementwise,
+    piecewise,
+    rewrites,
+    rounding_bound,
+    solves,
+    tape,
+)
+
+RNG = np.random.default_rng(3)
+
+
+def f32(*shape, scale=1.0):
+    return (RNG.standard_normal(shape) * scale).astype(np.float32)
+
+
+@dataclasses.dataclass
+class Mistake:
+    """What is broken, and a program whose error then exceeds the bound; `order` emulates a compiler's choice."""
+
+    name: str
+    target: Any
+    attribute: str
+    broken: Callable  # original -> replacement
+    program: Callable
+    inputs: tuple
+    order: Callable | None = None
+
+
+def unit_with(**changes):
+    return lambda original: lambda name: original(name)._replace(**{k: v(original(name)) for k, v in changes.items()})
+
+
+def without_remainder(original):
+    return lambda self, z, links, local, remainder=None, **more: original(self, z, links, local, None, **more)
+
+
+def without_split(original):
+    return lambda self, z, links, local, remainder=None, *, split=False, **more: original(
+        self, z, links, local, remainder, **more
+    )
+
+
+def nothing(original):
+    return lambda *a, **k: None
+
+
+def products_differ(x, y, z):
+    p = x * y
+    return (p - z) - (p - z)
+
+
+def fused_once(x, y, z):
+    """The first product meets the subtraction unrounded (FMA), the second does not."""
+    first = (LONG(x) * LONG(y) - LONG(z)).astype(np.float32)
+    return first - ((x * y) - z)
+
+
+def forward_dot(x, y):
+    s = np.float32(0)
+    for a, b in zip(x, y, strict=True):
+        s = np.float32(s + a * b)
+    return s
+
+
+def triangular(A, b):
+    return lax.linalg.triangular_solve(A, b, left_side=True, lower=True)
+
+
+X, Y = f32(400, scale=1e3), f32(400)
+TENS = np.array([43.7, 41.3, 44.1, 40.9], np.float32)
+ONE_AND_MANY = (np.array([1.0] + [2.0**-24] * 60, np.float32), np.ones(61, np.float32))
+LOW = (np.tril(f32(4, 4)) + 3 * np.eye(4, dtype=np.float32), f32(4, 9))
+LARGE = np.linspace(80, 88, 4000, dtype=np.float32)
+FULL = (f32(4, 4) + 4 * np.eye(4, dtype=np.float32), f32(4))
+
+
+def all_exact(original):
+    return lambda arithmetic, x, dtype: arithmetic.tape.source(x.astype(float))
+
+
+def rounds_once(original):
+    return lambda unit, c=1.0: original(unit)
+
+
+def charges_one(original):
+    return lambda name, unit: 1.0
+
+
+def certain_signs(original):
+    return lambda x: np.ones(x.shape, bool)
+
+
+def one_term(original):
+    return lambda dims, a, b: 1
+
+
+def exactly(original):
+    return lambda n, u: 0.0 * np.asarray(n)
+
+
+def certain_pairs(original):
+    return lambda a, b: np.ones(a.shape, bool)
+
+
+def chain(x):
+    return (x * np.float32(1e20)) * np.float32(1e30)
+
+
+def shifts(x):
+    return (x + np.float32(8.743163)) + np.float32(0.01090856)
+
+
+def scattered(x, v):
+    return x + jnp.zeros(1).at[jnp.zeros(16, int)].add(v)
+
+
+def full(n, *values):
+    return tuple(np.full(n, v, np.float32) for v in values)
+
+
+MISTAKES = [
+    Mistake("no second order", tape.Tape, "add", without_remainder, lambda x, y: cancel(x, y) ** 2, (X, Y)),
+    Mistake("no underflow", charges, "unit", unit_with(tiny=lambda u: 0.0), jnp.square, full(1, 1e-25)),
+    Mistake("no overflow", charges, "unit", unit_with(largest=lambda u: np.inf), jnp.square, full(1, 1e25)),
+    Mistake("half a unit", charges, "unit", unit_with(u=lambda u: u.u / 2), jnp.add, (X, Y)),
+    Mistake("exact subnormal inputs", entry, "enter", all_exact, jnp.multiply, full(1, 1e-40, 1e20)),
+    Mistake("divisions round once", elementwise, "rounding", rounds_once, lambda x: x / np.float32(41.0), (X,)),
+    Mistake("a perfect exponential", elementwise, "charge", charges_one, jnp.exp, (LARGE,)),
+    Mistake("products seen once", tape.Tape, "add", without_split, products_differ, (X, Y, X * Y), fused_once),
+    Mistake("no sums of constants", rewrites, "sums", nothing, shifts, full(1, -8.742935)),
+    Mistake("no scatter after add", rewrites, "sums", nothing, scattered, (*full(1, 1e8), *full(16, 3.0))),
+    Mistake("no products of constants", rewrites, "products", nothing, chain, full(3, 1e-30)),
+    Mistake(
+        "no products of divisors", rewrites, "quotients", nothing, lambda x, y, z: x / y / z, full(3, 1e38, 1e25, 1e25)
+    ),
+    Mistake("no sums of exponents", rewrites, "_exponents", nothing, lambda x: jnp.exp(x) * jnp.exp(x[::-1]), (TENS,)),
+    Mistake(
+        "certain orders", piecewise, "apart", certain_pairs, lambda x, y: jnp.where(cancel(x, y) > 0, 1.0, 2.0), (X, Y)
+    ),
+    Mistake("certain signs", piecewise, "off_zero", certain_signs, lambda x, y: jnp.abs(cancel(x, y)), (X, Y)),
+    Mistake("dots round once", contractions, "_terms", one_term, jnp.dot, ONE_AND_MANY, forward_dot),
+    Mistake("exact substitution", solves, "product", exactly, triangular, LOW),
+    Mistake("exact elimination", solves, "product", exactly, jnp.linalg.solve, FULL),
+]
+
+
+def excess(mistake: Mistake) -> float:
+    """Worst error minus bound, over the compiled program and the emulated order."""
+    value, bound = rounding_bound(mistake.program, *mistake.inputs)
+    runs = [jax.jit(mistake.program)] + ([mistake.order] if mistake.order else [])
+    worst = -np.inf
+    for run in runs:
+        y = np.asarray(run(*mistake.inputs), float)
+        with np.errstate(invalid="ignore"):
+            gap = np.where(np.isinf(bound), -np.inf, np.where(np.isfinite(y), np.abs(y - value), np.inf) - bound)
+        worst = max(worst, float(gap.max()))
+    return worst
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: m.name)
+def test_planted_mistakes_are_caught(mistake, monkeypatch):
+    assert excess(mistake) <= 0, "the bound itself holds"
+    original = getattr(mistake.target, mistake.attribute)
+    monkeypatch.setattr(mistake.target, mistake.attribute, mistake.broken(original))
+    assert excess(mistake) > 0, "the mistake went unnoticed"
