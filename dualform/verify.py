@@ -87,6 +87,8 @@ def plan(*, quick: bool, only: str | None, seed: int) -> list[tuple[str, Callabl
     jobs: list[tuple[str, Callable[[], list[Result]]]] = []
     for law in laws:
         for stamp in law.stamps:
+            if quick and stamp in law.full_only:
+                continue
             jobs.append((f"{law.label} {stamp}", partial(_checked, law, stamp, seed, quick)))
     if only in (None, DIGITS):
         jobs.append(("digits", partial(digits, seed, quick)))
@@ -115,7 +117,7 @@ def digits(seed: int, quick: bool) -> list[Result]:
         )
         result.worst = c.ratio
         result.vacuous = bool(np.max(c.bound) > 0.1 * np.max(np.abs(c.trained)))
-        result.passed = bool(c.ratio <= 1.0)
+        result.passed = bool(c.ratio <= 1.0) and not result.vacuous
         result.reason = "" if result.passed else f"off by {np.max(c.error):.3g}, allowed {np.max(c.bound):.3g}"
         result.details.append({
             "case": f"digits, layer {i}", "form": "trained layer against its patterns", "dtype": "float32",

@@ -151,10 +151,16 @@ RATIONAL = [
     same("inverse square", lambda c, x: x**-2 * x, (3,)),
     same("matmul", lambda c, A, B: A @ B, (3, 5), (5, 2)),
     Program("sum", lambda c, x: jnp.sum(x), lambda c, x: total(x), ((9,),)),
-    Program("sum of sums", lambda c, x: jnp.sum(jnp.sum(x, 1), 0), lambda c, x: total(x), ((4, 4),)),
+    Program("sum of sums", lambda c, x: jnp.sum(jnp.sum(x, 1), 0), lambda c, x: total(x), ((2, 3),)),
     Program("mean deviation", lambda c, x: x - jnp.sum(x) / c(8.0), lambda c, x: x - total(x) / 8, ((8,),)),
     Program("cumsum", lambda c, x: lax.cumsum(x), prefix(lambda a, b: a + b), ((8,),)),
     Program("cumprod", lambda c, x: lax.cumprod(x), prefix(lambda a, b: a * b), ((4,),)),
+    Program(
+        "scaled product",
+        lambda c, x: jnp.prod(-(x * c(200.0))),
+        lambda c, x: np.array(x[0] * x[1] * x[2] * x[3] * c(200.0) ** 4),
+        ((4,),),
+    ),
     Program("share", lambda c, x: x / jnp.sum(x), lambda c, x: x / total(x), ((4,),)),
     Program(
         "first over all", lambda c, x: x / x[0] - jnp.max(x / x[0]), lambda c, x: x / x[0] - max(x / x[0]), ((4,),)

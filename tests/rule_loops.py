@@ -12,8 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from dualform.prove import Input
+from dualform.laws.checks import output_shapes, pullback
+from dualform.prove import Input, identical
 from dualform.rules import gla, linear_attn, mesa, momentum, normalized, titans, ttt
 
 AXES = {"step": "T", "momentum": "T", "log decay": "T", "log decays": "T K", "ridge": "K", "number": ""}
@@ -67,6 +69,15 @@ class Variant:
         number = _integer if integers else _real
         return self._build(T, lambda kind, shape: np.asarray(number(rng, kind, shape), np.float32))
 
+    def per_token(self, name: str) -> bool:
+        """Whether an argument beside q, k, v has one entry a token."""
+        return "T" in AXES.get(self.gates.get(name, ""), "")
+
+    def take(self, index, q, k, v, gates) -> tuple:
+        """The arguments at one token, or at some."""
+        gates = {name: x[index] if self.per_token(name) else x for name, x in gates.items()}
+        return q[index], k[index], v[index], gates
+
     def _build(self, T, make):
         size = {"T": T, "V": self.V, "K": self.K}
 
@@ -91,8 +102,8 @@ class Variant:
                 state, count = jax.tree.map(xp.zeros_like, state), 0
             if count % self.options.get("minibatch", 1) == 0:
                 start = jax.tree.leaves(state)[0]
-            at = {n: x[t] if "T" in AXES.get(self.gates.get(n), "") else x for n, x in gates.items()}
-            state, o = self.token(xp, state, start, q[t], k[t], v[t], at, self.options)
+            *token, at = self.take(t, q, k, v, gates)
+            state, o = self.token(xp, state, start, *token, at, self.options)
             outputs.append(at.get("scale", 1.0) * o)
             last, count = segment, count + 1
         return (xp.stack(outputs) if outputs else xp.zeros((0, self.V))), state
@@ -132,7 +143,7 @@ def normalised(xp, state, start, q, k, v, at, options):
 
 
 def gated(xp, S, start, q, k, v, at, options):
-    S = S * xp.exp(at["g"]) + xp.outer(v, k)
+    S = S * xp.exp(at["g"])[None, :] + xp.outer(v, k)
     return S, S @ q
 
 
@@ -142,8 +153,8 @@ def trained(xp, S, start, q, k, v, at, options):
         S = S + at["beta"] * xp.outer(v - y, k)
         return S, S @ q
     weight, bias, eps = at["norm"]
-    V, mean = len(y), sum(y) / len(y)
-    spread = xp.sqrt(sum((y - mean) ** 2) / V + eps)
+    V, mean = len(y), xp.sum(y) / len(y)
+    spread = xp.sqrt(xp.sum((y - mean) ** 2) / V + eps)
     hat = (y - mean) / spread
     jacobian = weight[:, None] * (xp.eye(V) - 1 / V - xp.outer(hat, hat) / V) / spread
     S = S - at["beta"] * xp.outer(jacobian.T @ (weight * hat + bias - v), k)
@@ -204,3 +215,39 @@ VARIANTS = {
 UNKNOWN_FEATURES = Variant("normalized-any", normalized, None, options={"feature_map": jnp.tanh}, **NORMALISED)
 CONJUGATE = Variant("mesa-cg", mesa, ridge, options={"solver": "cg", "iterations": 2}, K=2, V=3, **MESA)
 PROVABLE = {x.name: x for x in (*VARIANTS.values(), UNKNOWN_FEATURES, CONJUGATE) if x.provable}
+
+T, CHUNK = 7, 3
+FORMS = {"descent": {}, "recurrent": {}, "parallel": {}, "chunked": {"chunk_size": CHUNK}}
+
+every = pytest.mark.parametrize("rule", VARIANTS.values(), ids=VARIANTS.keys())
+provable = pytest.mark.parametrize("rule", PROVABLE.values(), ids=PROVABLE.keys())
+
+
+# Ways to compare ------------------------------------------------------------------------------------------------------
+
+
+def wide(tree):
+    """In float64."""
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+def run(f, arguments):
+    """Compiled, but not for speed."""
+    return jax.jit(f).lower(*arguments).compile(compiler_options={"xla_backend_optimization_level": 0})(*arguments)
+
+
+def proved(f, g, inputs, gradient=False):
+    """f = g, or the same of their vector-Jacobian products."""
+    if gradient:
+        f, g, inputs = pullback(f), pullback(g), (inputs, output_shapes(f, inputs))
+    certificate = identical(f, g, *inputs)
+    assert certificate.equal is True, str(certificate)
+
+
+def within(computed, expected, bound, margin=0.1):
+    """Element by element; and the bound says something: it is below a tenth of the largest element (or margin None)."""
+    for c, e, b in zip(*map(jax.tree.leaves, (computed, expected, bound)), strict=True):
+        c = np.asarray(c, np.float64)
+        assert np.isfinite(c).all()
+        assert (np.abs(c - e) <= b).all(), f"off by {np.max(np.abs(c - e))}, bound {np.max(b)}"
+        assert margin is None or np.max(b, initial=0) <= margin * np.max(np.abs(e), initial=0)

@@ -61,6 +61,10 @@ def nothing(original):
     return lambda *a, **k: None
 
 
+def zero(original):
+    return lambda *a: 0.0
+
+
 def products_differ(x, y, z):
     p = x * y
     return (p - z) - (p - z)
@@ -146,6 +150,9 @@ MISTAKES = [
     Mistake("products seen once", tape.Tape, "add", without_split, products_differ, (X, Y, X * Y), fused_once),
     Mistake("no sums of constants", rewrites, "sums", nothing, shifts, full(1, -8.742935)),
     Mistake("no scatter after add", rewrites, "sums", nothing, scattered, (*full(1, 1e8), *full(16, 3.0))),
+    Mistake(
+        "no powers of constants", rewrites, "many", zero, lambda x: jnp.prod(x * np.float32(1e20)), full(4, 1.1e-20)
+    ),
     Mistake("no products of constants", rewrites, "products", nothing, chain, full(3, 1e-30)),
     Mistake(
         "no products of divisors", rewrites, "quotients", nothing, lambda x, y, z: x / y / z, full(3, 1e38, 1e25, 1e25)

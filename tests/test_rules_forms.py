@@ -4,60 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rule_loops import CONJUGATE, PROVABLE, VARIANTS
+from rule_loops import CHUNK, CONJUGATE, FORMS, VARIANTS, T, every, provable, proved, run, wide, within
 
-from dualform.laws.checks import output_shapes, pullback
 from dualform.linear import linear_attn
-from dualform.prove import identical, rounding_bound
+from dualform.prove import rounding_bound
 from dualform.rules import mesa
 from dualform.rules.minibatch import Serving
 
-T, CHUNK = 7, 3
 PACKED = np.array([0, 0, -1, 1, 1, 1, 2], np.int32)
-FAST_COMPILE = {"xla_backend_optimization_level": 0}
-
-FORMS = {
-    "descent": {},
-    "recurrent": {},
-    "parallel": {},
-    "chunked": {"chunk_size": CHUNK},
-}
 RESETS = [(), (0,), (3,), (T - 1,), (2, 3)]  # none, first, middle, last, adjacent across a chunk's edge
 
-every = pytest.mark.parametrize("rule", VARIANTS.values(), ids=VARIANTS.keys())
-provable = pytest.mark.parametrize("rule", PROVABLE.values(), ids=PROVABLE.keys())
 exact = pytest.mark.parametrize("rule", [pytest.param(x, id=n) for n, x in VARIANTS.items() if x.integers])
-
-
-def wide(tree):
-    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
-
-
-def run(f, arguments):
-    return jax.jit(f).lower(*arguments).compile(compiler_options=FAST_COMPILE)(*arguments)
-
-
-def proved(f, g, inputs, gradient=False):
-    if gradient:
-        f, g, inputs = pullback(f), pullback(g), (inputs, output_shapes(f, inputs))
-    certificate = identical(f, g, *inputs)
-    assert certificate.equal is True, str(certificate)
 
 
 def sizes(rule, form, n):
     """T, and arguments of the form. Conjugate gradients on a padded chunk divide 0 by 0, which the engine refuses."""
     if rule is CONJUGATE:
         return 4, {"chunk_size": 2} if form == "chunked" else {}
-    return min(n, 5) if rule.module is mesa else n, FORMS[form]
-
-
-def within(computed, expected, bound, margin=0.1):
-    """Element by element; and the bound says something: it is below a tenth of the largest element."""
-    for c, e, b in zip(*map(jax.tree.leaves, (computed, expected, bound)), strict=True):
-        c = np.asarray(c, np.float64)
-        assert np.isfinite(c).all()
-        assert (np.abs(c - e) <= b).all(), f"off by {np.max(np.abs(c - e))}, bound {np.max(b)}"
-        assert np.max(b, initial=0) <= margin * np.max(np.abs(e), initial=0)
+    return min(n, 4) if rule.module is mesa else n, FORMS[form]
 
 
 # The definition -------------------------------------------------------------------------------------------------------
@@ -115,11 +79,10 @@ def test_forms_are_proved_equal_from_any_state(rule, form):
 
 
 @provable
-@pytest.mark.parametrize("form", ["parallel", "chunked"])
-def test_gradients_are_proved_equal(rule, form):
+def test_gradients_are_proved_equal(rule):
     """With cotangents on the output and on the final state, with respect to all arguments."""
-    n, more = sizes(rule, form, 5)
-    proved(rule.program("recurrent"), rule.program(form, **more), rule.inputs(n), gradient=True)
+    n, more = sizes(rule, "chunked", 5)
+    proved(rule.program("recurrent"), rule.program("chunked", **more), rule.inputs(n), gradient=True)
 
 
 @every
@@ -134,30 +97,27 @@ def test_no_tokens_leave_the_state_as_it_is(rule):
 @provable
 def test_packed_sequences_are_proved_equal_to_separate_calls(rule):
     if rule is CONJUGATE:
-        rule = PROVABLE["mesa"]
+        pytest.skip("conjugate gradients at padding divide 0 by 0, which the engine refuses")
 
     def separate(q, k, v, gates, state):
         parts = []
         for segment in (0, 1, 2):
-            t = np.flatnonzero(segment == PACKED)
-            here = {n: x[t] if np.shape(x)[:1] == (T,) else x for n, x in gates.items() if n != "norm"}
-            here |= {n: x for n, x in gates.items() if n == "norm"}
-            first = rule.make_state(*state) if segment == 0 else None
-            o, last = rule.call("recurrent", q[t], k[t], v[t], here, first)
+            tokens = rule.take(np.flatnonzero(segment == PACKED), q, k, v, gates)
+            o, last = rule.call("recurrent", *tokens, rule.make_state(*state) if segment == 0 else None)
             parts.append(o)
         parts.insert(1, jnp.zeros((1, rule.V)))
         return jnp.concatenate(parts), last
 
-    for form in ("recurrent", "parallel", "chunked"):
+    for form in ("recurrent", "chunked"):
         packed = rule.program(form, segment_ids=PACKED, **FORMS[form])
-        proved(separate, packed, rule.inputs(T), gradient=form == "chunked" and not rule.norm)
+        proved(separate, packed, rule.inputs(T))
 
 
 @provable
 def test_calls_may_be_split_and_resumed(rule):
     n, minibatch = 5, rule.options.get("minibatch", 1)
-    if rule is CONJUGATE:  # its padded last chunk divides 0 by 0, which the engine follows no further
-        rule = PROVABLE["mesa"]
+    if rule is CONJUGATE:
+        pytest.skip("conjugate gradients on a padded chunk divide 0 by 0, which the engine refuses")
     cuts = range(minibatch, n, minibatch)
 
     def whole(q, k, v, gates, state):
@@ -168,8 +128,7 @@ def test_calls_may_be_split_and_resumed(rule):
         for cut in cuts:
             parts, now = [], rule.make_state(*state)
             for piece, form in ((slice(0, cut), "chunked"), (slice(cut, n), "parallel")):
-                here = {m: x[piece] if np.shape(x)[:1] == (n,) and m != "norm" else x for m, x in gates.items()}
-                o, now = rule.call(form, q[piece], k[piece], v[piece], here, now, **FORMS[form])
+                o, now = rule.call(form, *rule.take(piece, q, k, v, gates), now, **FORMS[form])
                 parts.append(o)
             results.append((jnp.concatenate(parts), now))
         return results
@@ -184,8 +143,8 @@ def test_steps_are_the_recurrence(rule):
     def steps(q, k, v, gates, state):
         state, outputs = rule.make_state(*state), []
         for t in range(n):
-            at = {m: x[t] if np.shape(x)[:1] == (n,) and m != "norm" else x for m, x in gates.items()}
-            o, state = rule.module.step(state, q[t], k[t], v[t], **at, **rule.options)
+            *token, at = rule.take(t, q, k, v, gates)
+            o, state = rule.module.step(state, *token, **at, **rule.options)
             outputs.append(o)
         return jnp.stack(outputs), state.state if isinstance(state, Serving) else state
 
@@ -233,7 +192,7 @@ def test_bfloat16_is_computed_in_float32(rule):
 def test_padding_has_no_influence_and_no_gradient(rule):
     """Not even NaN gets through (checks of values are not there under jit)."""
     q, k, v, gates, state = rule.draw(T, seed=3)
-    per_token = [n for n in gates if n != "norm" and np.shape(gates[n])[:1] == (T,)]
+    per_token = [n for n in gates if rule.per_token(n)]
 
     def spoiled(x):
         return np.where((PACKED == -1).reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x).astype(np.float32)
@@ -258,8 +217,8 @@ def test_wider_states_widen_the_arithmetic(rule):
     q, k, v, gates, state = rule.draw(3, seed=4)
     with jax.enable_x64():
         state = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), state)
-        for form in ("recurrent", "parallel", "chunked"):
-            o, last = rule.program(form)(q, k, v, gates, state)
+        for form, more in FORMS.items():
+            o, last = jax.eval_shape(rule.program(form, **more), q, k, v, gates, state)
             assert o.dtype == jnp.float32
             assert all(x.dtype == jnp.float64 for x in jax.tree.leaves(last))
 
@@ -267,5 +226,6 @@ def test_wider_states_widen_the_arithmetic(rule):
 @every
 def test_numpy_float64_arguments_become_the_default_float(rule):
     """Without a warning, which would be an error here."""
-    o, last = rule.program("chunked")(*wide(rule.draw(2, seed=5)))
-    assert {x.dtype for x in jax.tree.leaves((o, last))} == {np.dtype(np.float32)}
+    arguments = wide(rule.draw(2, seed=5))
+    results = jax.eval_shape(lambda: rule.program("chunked")(*arguments))
+    assert {x.dtype for x in jax.tree.leaves(results)} == {np.dtype(np.float32)}

@@ -1,13 +1,16 @@
 r"""Where equation labels are defined and cited: a label is defined once, by `\tag{L1}`, and cited as (L1)."""
 
 import ast
+import io
+import json
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 DEFINITION = re.compile(r"\\tag\{([A-Z]\d+[a-z]?)\}")
-CITATION = re.compile(r"\(([A-Z]\d+[a-z]?(?:(?:, | and | or | to |; )[A-Z]\d+[a-z]?)*)\)")
+CITATION = re.compile(r"(?<!\w)\(([A-Z]\d+[a-z]?(?:(?:, | and | or | to |; )[A-Z]\d+[a-z]?)*)\)")
 
 
 class Place(NamedTuple):
@@ -33,11 +36,33 @@ def cited(text: str) -> Iterator[tuple[str, int]]:
             yield label, text.count("\n", 0, match.start()) + 1
 
 
+def prose(path: Path) -> str:
+    """What a file says in words, line by line: of code the comments and strings, for (W0, W1) cites nothing."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return spoken(text)
+    if path.suffix == ".ipynb":
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+        return "\n".join(spoken(source) if kind == "code" else source for kind, source in cells)
+    return text
+
+
+def spoken(code: str) -> str:
+    """Python code with all but its comments and strings left blank."""
+    lines = code.splitlines()
+    out = [""] * (len(lines) + 1)
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if tokenize.tok_name[token.type] in ("COMMENT", "STRING", "FSTRING_MIDDLE"):
+            for i, line in enumerate(token.string.splitlines(), token.start[0] - 1):
+                out[i] += " " + line
+    return "\n".join(out)
+
+
 def places(paths, find) -> dict[str, list[Place]]:
     """Label -> places, over many files."""
     found: dict[str, list[Place]] = {}
     for path in paths:
-        for label, line in find(path.read_text(encoding="utf-8")):
+        for label, line in find(prose(path)):
             found.setdefault(label, []).append(Place(path, line))
     return found
 

@@ -7,7 +7,7 @@
 True
 """
 
-from dualform.laws import descent, linear
+from dualform.laws import descent, family, linear, rules
 from dualform.laws.checks import Result as Result
 from dualform.laws.checks import check as check
 from dualform.laws.law import STAMPS as STAMPS
@@ -15,7 +15,7 @@ from dualform.laws.law import Case as Case
 from dualform.laws.law import Law as Law
 from dualform.laws.law import Measurement as Measurement
 
-LAWS: tuple[Law, ...] = (*linear.LAWS, *descent.LAWS)
+LAWS: tuple[Law, ...] = (*linear.LAWS, *descent.LAWS, *rules.LAWS, *family.LAWS)
 
 
 def find(label: str) -> list[Law]:

@@ -1,9 +1,8 @@
 """What a law is: an identity as data, with the programs that state its two sides and the stamps that it claims."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +35,7 @@ class Case:
         sample: draws float64 numpy arguments for the bounded stamp; standard normal entries if None.
         gradient: prove the vector-Jacobian products with respect to all arguments as well.
         exact: the bound is zero: `sample` draws integers on which no form may round.
+        bounded: whether the bounded stamp is checked in this setting.
     """
 
     name: str
@@ -44,6 +44,11 @@ class Case:
     sample: Callable[[np.random.Generator], tuple] | None = None
     gradient: bool = True
     exact: bool = False
+    bounded: bool = True
+
+    def only(self, names: tuple[str, ...]) -> "Case":
+        """The same case with some of its forms."""
+        return replace(self, forms={name: self.forms[name] for name in names or self.forms})
 
     def with_form(self, name: str, form: Callable) -> "Case":
         """The same case with one form replaced, as a planted bug does."""
@@ -80,6 +85,10 @@ class Law:
         domain: for which inputs it holds.
         measure: for a measured law, the experiment.
         source: whose claim or identity.
+        dtypes: those in which it is bounded, all that are asked for if empty.
+        draws: random inputs for the bounded stamp.
+        quick: the forms that a quick run compares, all if empty.
+        full_only: stamps that a quick run leaves out.
     """
 
     label: str
@@ -90,7 +99,10 @@ class Law:
     domain: str = "all inputs"
     measure: Callable[[np.random.Generator], Measurement] | None = None
     source: str = ""
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ()
+    draws: int = 3
+    quick: tuple[str, ...] = ()
+    full_only: tuple[str, ...] = ()
 
     def __post_init__(self):
         unknown = [s for s in self.stamps if s not in STAMPS]

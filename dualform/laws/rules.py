@@ -1,12 +1,13 @@
 """The laws of chapter 3: every form of every update rule is the same function, gradients included."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.laws.law import Case, Law
+from dualform.laws.law import BOUNDED, Case, Law
 from dualform.linear import linear_attn
 from dualform.prove import Input
 from dualform.rules import RULES, Rule
@@ -155,9 +156,10 @@ def cases(rule: Rule) -> tuple[Case, ...]:
     out = []
     for name, resets in patterns.items():
         everything = {**forms(rule, "descent", "parallel"), **chunked, "step": by_step(rule)}
-        out.append(Case(name or "forms", everything, inputs(rule, resets), sample=sample(rule), gradient=not resets))
+        case = Case(name or "forms", everything, inputs(rule, resets), sample=sample(rule), gradient=not resets)
+        out.append(replace(case, bounded=not resets))
     long = {"recurrent": run(rule, "recurrent"), "chunked": run(rule, "chunked", chunk_size=64)}
-    out.append(Case("one chunk", long, inputs(rule), sample=sample(rule), gradient=False))
+    out.append(Case("one chunk", long, inputs(rule), gradient=False, bounded=False))
     read = {"recurrent": output(rule, "recurrent"), "errors": read_out(rule)}
     q, k, v, own, _, scale = inputs(rule)
     out.append(Case("errors, read out", read, (q, k, v, own, scale), sample=_without_state(rule), gradient=False))
@@ -180,6 +182,10 @@ LAWS = tuple(
         cases(rule),
         domain=f"any initial state; {rule.stability}",
         source=rule.paper,
+        dtypes=("float32", "bfloat16"),
+        draws=1,
+        quick=("recurrent", "chunked"),
+        full_only=() if rule.name in ("retention", "gated_delta") else (BOUNDED,),
     )
     for rule in RULES.values()
 )

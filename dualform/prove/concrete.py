@@ -5,6 +5,8 @@ concrete only while each operation on them is *exact* in float64, which error-fr
 Knuth's TwoSum); otherwise `evaluate` returns None and the arithmetic takes over, where 1/3 is one third.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,8 +152,10 @@ def _floats(name, eqn, operands) -> np.ndarray | None:
     if name in ("argmax", "argmin"):
         x = operands[0] if name == "argmax" else -operands[0]
         return np.argmax(x, axis=int(p["axes"][0])).astype(p["index_dtype"])
-    if name in ("cummax", "cummin"):
-        return along(eqn, (np.maximum if name == "cummax" else np.minimum).accumulate, operands[0])
+    if name == "cummax":
+        return along(eqn, np.maximum.accumulate, operands[0])
+    if name == "cummin":
+        return along(eqn, np.minimum.accumulate, operands[0])
     if name in ELEMENTWISE:
         return ELEMENTWISE[name](*operands)
     if name in ("square", "integer_pow"):
@@ -251,7 +255,7 @@ def _power(x, n: int):
     return out if n >= 0 or out is None else _quotient(np.ones_like(out), out)
 
 
-ELEMENTWISE = {
+ELEMENTWISE: dict[str, Callable] = {
     "add": _sum,
     "add_any": _sum,
     "sub": lambda a, b: _sum(a, -b),

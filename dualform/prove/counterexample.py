@@ -31,6 +31,7 @@ from dualform.prove.rounding import rounding_bound
 TRIES = 64
 EXACT_TRIES = 8
 SHRINKS = 600
+PRIMES = 3
 VISIBLE = 2.0**-30
 """Relative difference of two float64 results from which on they are worth a check."""
 
@@ -86,12 +87,18 @@ class Search:
 
     def _exact_differences(self, leaves: Values) -> list[Place] | None:
         """Where the programs differ at these inputs in exact arithmetic; None if that is not known."""
-        point = Point.at(SAFE_PRIMES[0], self.signature.leaves, leaves, np.random.default_rng(self.seed))
-        try:
-            run = evaluate(self.programs, point)
-        except ProofError:
-            return None
-        return None if run.fresh.count or run.fresh.functions else run.contrast()
+        rng = np.random.default_rng((self.seed, 1))  # not the primes of the trials
+        found: list[Place] = []
+        for i in rng.permutation(len(SAFE_PRIMES))[:PRIMES]:  # one prime may divide the difference
+            try:
+                run = evaluate(self.programs, Point.at(SAFE_PRIMES[i], self.signature.leaves, leaves, rng))
+            except ProofError:
+                return None
+            if run.fresh.count or run.fresh.functions:
+                return None
+            if found := run.contrast():
+                break
+        return found
 
     def _rounding(self, h: Callable, leaves: Values, place: Place) -> float:
         """The derived bound of one element, infinite where none can be derived."""
@@ -105,7 +112,7 @@ class Search:
         i, j = place
         index = np.unravel_index(j, self.programs[0].shapes[i])
         where = f"result {i}, element {[int(k) for k in index]}"
-        return Counterexample(jax.tree.unflatten(self.signature.tree, leaves), f, g, where, bound)
+        return Counterexample(tuple(jax.tree.unflatten(self.signature.tree, leaves)), f, g, where, bound)
 
     def _exactly(self, rng) -> Counterexample | None:
         """A difference of the traced programs, with both values as exact rationals."""

@@ -11,6 +11,7 @@ product and smaller than it, hence zero: the identity holds over the rationals.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import lcm
 
 import jax
 import numpy as np
@@ -24,8 +25,10 @@ from dualform.prove.size import Bound, Degree, Logarithm
 from dualform.prove.size.rational import ZERO
 
 
-def measure(program: Program, leaves: Sequence[Input], found: Relations | None = None) -> tuple[Degree, list]:
-    """A program's results in the arithmetic of degrees, in units that make every exponent of a gate whole."""
+def measure(
+    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1
+) -> tuple[Degree, list]:
+    """A program's results in the arithmetic of degrees, in a multiple of `unit` that makes every exponent whole."""
     gates = sum(int(np.prod(x.shape)) for x in leaves if x.domain == "log")
     span, basis = ((1.0, 0.0), 0) if found is None else (found.span, len(found.basis) + 1)
 
@@ -39,8 +42,9 @@ def measure(program: Program, leaves: Sequence[Input], found: Relations | None =
         out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
         return arithmetic, out
 
-    arithmetic, out = run(1)
-    return (arithmetic, out) if arithmetic.denominator == 1 else run(arithmetic.denominator)
+    arithmetic, out = run(unit)
+    common = lcm(unit, arithmetic.denominator)
+    return (arithmetic, out) if common == unit else run(common)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Sizes:
 def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Relations | None) -> Sizes:
     """The sizes of the comparison of two programs."""
     (one, a), (two, b) = (measure(p, leaves, found) for p in programs)
+    if one.unit != two.unit:  # exponentials of one fraction of a gate are the variables of both programs
+        (one, a), (two, b) = (measure(p, leaves, found, lcm(one.unit, two.unit)) for p in programs)
     degree, height = 1.0, 0.0
     for x, y in zip(a, b, strict=True):
         if isinstance(x, Bound | Logarithm) and isinstance(y, Bound | Logarithm):

@@ -81,7 +81,8 @@ class Signature:
     @staticmethod
     def of(inputs: Sequence) -> "Signature":
         """Shapes, `Input`s, arrays (for their shapes), and pytrees of them."""
-        leaves, tree = jax.tree.flatten(tuple(inputs), is_leaf=_leaf)
+        # a list, since a tuple of integers, or an empty one, is itself a shape
+        leaves, tree = jax.tree.flatten(list(inputs), is_leaf=_leaf)
         for x in leaves:
             if not _leaf(x):
                 raise ValueError(

@@ -216,6 +216,16 @@ def initial_pair(state, kind: type, shapes: tuple, dtype):
     return kind(*(x.astype(jnp.result_type(*arrays)) for x in arrays))
 
 
+def wide(state):
+    """A serving state in float32 or wider: 16 bits would lose small writes beside a large state, token after token."""
+
+    def widen(x):
+        x = jnp.asarray(x)
+        return x.astype(_check.compute_dtype(x)) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(widen, state)
+
+
 def resets(g: Array | None, starts: Array | None, like: Array) -> Array | None:
     """Log decays with -inf where a segment starts; None where nothing decays."""
     if starts is None:

@@ -84,6 +84,7 @@ def write(S, k_t, v_t, beta_t, g_t):
 
 def step(state: State, q_t, k_t, v_t, *, beta, g, scale=1.0) -> tuple[Array, State]:
     """(B1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
+    state = base.wide(state)
     gates = (jnp.asarray(x, state.dtype) for x in (beta, g))
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), *gates)
     return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S

@@ -75,6 +75,7 @@ def write(S, k_t, v_t):
 
 def step(state: State, q_t, k_t, v_t, *, scale=1.0) -> tuple[Array, State]:
     """(A1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
+    state = base.wide(state)
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype))
     return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 

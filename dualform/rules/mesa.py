@@ -129,6 +129,7 @@ def step(
     state: State, q_t, k_t, v_t, *, beta, g, lam: Ridge, solver: str = "exact", iterations: int | None = None
 ) -> tuple[Array, State]:
     """(Z2) for one token from a state: the form that serves. Returns (o_t [V], state)."""
+    state = base.wide(state)
     _known(solver, iterations)
     state = State(*state)
     q_t, k, v, beta, g, lam = (jnp.asarray(x, state.G.dtype) for x in (q_t, k_t, v_t, beta, g, lam))

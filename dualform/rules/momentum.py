@@ -106,6 +106,7 @@ def write(state, k_t, v_t, beta_t, mu_t, rule):
 
 def step(state: State, q_t, k_t, v_t, *, beta, mu, rule: str = "linear_attn", scale=1.0) -> tuple[Array, State]:
     """(M1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
+    state = base.wide(state)
     _known(rule)
     state = State(*state)
     dtype = state.S.dtype

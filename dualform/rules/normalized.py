@@ -89,21 +89,20 @@ def recurrent(
     def update(state, phi_k, v_t):
         return State(state.S + jnp.outer(v_t, phi_k), state.z + phi_k)
 
-    def read(state, phi_q):
-        return jnp.append(base.dot(state.S, phi_q), base.dot(state.z, phi_q))
-
     unrounded = call._replace(q=phi_q, dtype=call.v.dtype)
-    y, state = base.over_tokens(update, read, state, unrounded, (phi_k, call.v))
+    y, state = base.over_tokens(update, _read, state, unrounded, (phi_k, call.v))
     return call.finish(_divided(call, y[:, :-1], y[:, -1:])), state
 
 
 def step(state: State, q_t, k_t, v_t, *, feature_map: FeatureMap = "elu+1") -> tuple[Array, State]:
     """(N1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
+    state = base.wide(state)
     of_queries, of_keys = _maps(feature_map)
     S, z = state
     phi_q, phi_k = of_queries(q_t[None].astype(S.dtype))[0], of_keys(k_t[None].astype(S.dtype))[0]
     state = State(S + jnp.outer(v_t.astype(S.dtype), phi_k), z + phi_k)
-    return base.ratio(base.dot(state.S, phi_q), base.dot(state.z, phi_q)).astype(v_t.dtype), state
+    y = _read(state, phi_q)
+    return base.ratio(y[:-1], y[-1:]).astype(v_t.dtype), state
 
 
 def errors(
@@ -145,6 +144,11 @@ def _through(form, q, k, v, feature_map, initial_state, segment_ids, **more):
     both = jnp.concatenate([S, z[None]])
     y, both = form(phi_q, phi_k, with_one, initial_state=both, segment_ids=segment_ids, **more)
     return call.finish(_divided(call, y[:, :-1], y[:, -1:])), State(both[:-1], both[-1])
+
+
+def _read(state, phi_q):
+    """Numerator and denominator of (N1), [V + 1]."""
+    return jnp.append(base.dot(state.S, phi_q), base.dot(state.z, phi_q))
 
 
 def _divided(call, x, read):

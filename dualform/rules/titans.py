@@ -97,6 +97,7 @@ def step(state: State | Serving, q_t, k_t, v_t, *, beta, mu, g, minibatch: int, 
 
     A bare (S, Z) begins a minibatch.
     """
+    state = base.wide(state)
     state, start, count = at_minibatch(state, minibatch)
     state, dtype = State(*state), start.dtype
     q_t, k, v, beta, mu, g = (jnp.asarray(x, dtype) for x in (q_t, k_t, v_t, beta, mu, g))

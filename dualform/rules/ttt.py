@@ -122,6 +122,7 @@ def step(
 
     A bare [V, K] begins a minibatch.
     """
+    state = base.wide(state)
     S, start, count = at_minibatch(state, minibatch)
     k_t, v = k_t.astype(S.dtype), v_t.astype(S.dtype)
     S = _write(S, start, k_t, v, jnp.asarray(beta, S.dtype), _norm(norm, v.shape[0], S.dtype))
@@ -210,25 +211,27 @@ def _walk(norm, minibatch):
 
     def body(carry, tokens):
         k, v, beta, begin, starts = tokens
-        number = jnp.cumsum(begin) - begin[0]
+        number, size = jnp.cumsum(begin) - begin[0], len(k)
 
-        def one(carry, n):
+        def train(carry, mine):
+            S, start, E = carry
+            if starts is not None:
+                S = jnp.where(jnp.any(starts & mine), 0, S)
+            start = jnp.where(jnp.any(begin & mine), S, start)
+            e = _signal(norm, base.dot(k, start.T), v, jnp.where(mine, beta, 0)[:, None])
+            return S + base.dot(e.T, k), start, E + e
+
+        def train_if_any(carry, n):
             mine = number == n
+            return jax.lax.cond(jnp.any(mine), train, lambda carry, _: carry, carry, mine), None
 
-            def work(carry):
-                S, start, E = carry
-                if starts is not None:
-                    S = jnp.where(jnp.any(starts & mine), 0, S)
-                start = jnp.where(jnp.any(begin & mine), S, start)
-                e = _signal(norm, base.dot(k, start.T), v, jnp.where(mine, beta, 0)[:, None])
-                return S + base.dot(e.T, k), start, E + e
-
-            return jax.lax.cond(jnp.any(mine), work, lambda carry: carry, carry), None
-
-        size = len(k)
-        most = size if starts is not None else 1 if minibatch % size == 0 else 2
-        (*state, E), _ = jax.lax.scan(one, (*carry, jnp.zeros_like(v)), jnp.arange(most))
-        return tuple(state), E
+        carry = *carry, jnp.zeros_like(v)
+        if starts is None:  # then at most two minibatches meet here
+            for n in range(1 if minibatch % size == 0 else 2):
+                carry = train(carry, number == n)
+        else:
+            carry, _ = jax.lax.scan(train_if_any, carry, jnp.arange(size))
+        return carry[:2], carry[2]
 
     return body
 

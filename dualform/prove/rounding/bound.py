@@ -11,7 +11,7 @@ import numpy as np
 from dualform.prove.errors import ProofError, unsupported
 from dualform.prove.interpreter import Interpreter
 from dualform.prove.rounding import contractions, elementwise, piecewise, roots, solves
-from dualform.prove.rounding.charges import DTYPES, limited, unit
+from dualform.prove.rounding.charges import DTYPES, INFLATE, limited, unit
 from dualform.prove.rounding.piecewise import Doubtful
 from dualform.prove.rounding.solves import Factors
 from dualform.prove.rounding.tape import Node, Tape, bound
@@ -73,6 +73,9 @@ RULES: dict[str, Callable] = {
 }
 """What each primitive does to values, derivatives and errors."""
 
+EFFORT = 1e10
+"""Elements to sweep, (program) x (result), above which a result keeps its running bound (R4): about half a minute."""
+
 TAKES_FACTORS = {"custom_linear_solve", "optimization_barrier"}
 
 
@@ -122,12 +125,12 @@ class Rounding:
 def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any]:
     r"""Bounds the rounding error of a program at given inputs, element by element.
 
-    $$ |\,f \text{ run in dtype} - f \text{ in exact arithmetic}\,| \le \mathrm{bound} \tag{R3} $$
+    $$ |\,f \text{ run in dtype} - f \text{ in exact arithmetic}\,| \le \mathrm{bound} $$
 
-    for every order of summation and with or without FMA, by reverse-mode differentiation through the local roundings
-    of every primitive. The second order, underflow and overflow are in the bound: it is a bound, not an estimate.
-    Where rounding can lead outside the range of the dtype or of a function, it is infinite. What is assumed about the
-    compiler is stated in `charges` (accuracy of exp and its like), `rewrites` (what XLA rewrites) and `solves`.
+    for every order of summation and with or without FMA, by reverse-mode differentiation (R3) through the local
+    roundings of every primitive. The second order, underflow and overflow are in it: a bound, not an estimate. Where
+    rounding can lead outside the range of the dtype or of a function, it is infinite. The package's docstring lists
+    what is assumed of the compiler.
 
     Args:
         f: a function of arrays (pytrees allowed) that JAX can trace. Constants in it are those of the traced program,
@@ -147,9 +150,10 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
             or an order that rounding can change.
 
     Cost:
-        About 0.1 ms an operation to record it, and one reverse sweep over the whole program an output element, all
-        of them at once: (elements of the program) x (elements of the output) multiplications and the memory of the
-        same number, in pieces of at most 250 MB.
+        About 0.1 ms an operation to record it, and one reverse sweep over the whole program an output element:
+        (elements of the program) x (elements of the output) multiplications, in pieces of at most 250 MB. Above
+        `EFFORT` of them an output keeps the running bound (R4), as good for shallow programs but crude for long
+        recursions: there, return only the output elements of interest.
 
     Example:
         >>> import numpy as np
@@ -214,11 +218,16 @@ def enter(arithmetic: Rounding, x: np.ndarray, dtype) -> Any:
 
 
 def leave(tape: Tape, x: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A result's value and bound."""
+    """A result's value and bound: the sweeps' (R3), or where they would take too long the running one (R4)."""
     if isinstance(x, np.ndarray):
         return x.astype(np.float64), np.zeros(x.shape)
     if isinstance(x, Doubtful):
         return x.value.astype(np.float64), x.doubt.astype(np.float64)
     if isinstance(x, Factors):
         raise ProofError("the program returns the factors of a matrix, which rounding arithmetic does not follow")
-    return x.z.copy(), np.zeros(x.shape) if x.exact else bound(tape, x).reshape(x.shape)
+    if x.exact:
+        return x.z.copy(), np.zeros(x.shape)
+    running = x.r * INFLATE
+    if x.z.size * tape.size > EFFORT:
+        return x.z.copy(), running
+    return x.z.copy(), np.fmin(running, bound(tape, x).reshape(x.shape))

@@ -13,6 +13,7 @@ import numpy as np
 
 from dualform.prove import structure
 from dualform.prove.errors import unsupported
+from dualform.prove.rounding import rewrites
 from dualform.prove.rounding.charges import Unit, product, unit_of
 from dualform.prove.rounding.elementwise import known_nonnegative, zero
 from dualform.prove.rounding.maps import Contract, Cumulate, Dims, Scale, Scatter, Sum, SumTo, running
@@ -188,11 +189,12 @@ def _multiplied(tape: Tape, x: Node, along, derivative, unit: Unit) -> Node:
     """A product of many elements: along(v) multiplies, derivative(v) is its gradient at v."""
     z, d = along(x.z), derivative(x.z)
     count = np.maximum(_factors(x, along), 1.0)
-    gamma = product(count - 1, unit.u)
+    gamma, more = product(count - 1, unit.u), rewrites.many(x, along, unit)
 
     def local(m):
         grown = along(np.maximum(x.high, 1.0))
-        return np.where(grown > unit.largest, np.inf, gamma * along(x.high) + count * unit.tiny * grown)
+        eps = gamma * along(x.high) + count * unit.tiny * grown + more
+        return np.where(grown > unit.largest, np.inf, eps)
 
     def remainder():
         return np.maximum(derivative(x.high).push(x.r) - d.push(x.r), 0.0)

@@ -20,6 +20,13 @@ class Scale:
         return np.abs(self.weight) * r
 
 
+class Choose(Scale):
+    """Elementwise choice: where the weight is zero the operand is not looked at, however wrong it is."""
+
+    def push(self, r):
+        return np.where(self.weight == 0, 0.0, np.abs(self.weight) * r)
+
+
 class Take:
     """Movement of elements: element `target[j]` of the result is element `source[j]` of the operand."""
 

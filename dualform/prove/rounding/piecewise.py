@@ -12,7 +12,7 @@ import numpy as np
 from dualform.prove.errors import unsupported
 from dualform.prove.rounding.charges import unit, unit_of
 from dualform.prove.rounding.elementwise import decided, elementwise, fit, known_nonnegative, rounding, settled
-from dualform.prove.rounding.maps import Scale
+from dualform.prove.rounding.maps import Choose, Scale
 from dualform.prove.rounding.tape import Node, Tape
 
 
@@ -122,7 +122,7 @@ def select(tape: Tape, eqn, which, *cases) -> list:
         return np.where(doubt, np.where(same, 0.0, np.nan_to_num(hull, nan=np.inf)), 0.0)
 
     still = settled(z, first, second)
-    links = [(first, Scale(np.where(value | doubt, 0.0, 1.0))), (second, Scale(np.where(value & ~doubt, 1.0, 0.0)))]
+    links = [(first, Choose(np.where(value | doubt, 0.0, 1.0))), (second, Choose(np.where(value & ~doubt, 1.0, 0.0)))]
     extra = remainder() if first.exact and second.exact else np.zeros(())
     still = still & ~doubt if still is not None else None
     node = tape.add(z, links, lambda m: np.broadcast_to(extra, z.shape), remainder, settled=still)

@@ -14,6 +14,7 @@ the compiled programs of the tests.
 | (x c1) c2 -> x (c1 c2); (x c) y -> x (c y); (x c1)(y c2) -> (x y)(c1 c2) | range of the new products |
 | (a/b)/c -> a/(b c); a/(b/c) -> (a c)/b; (a/b)/(c/d) -> (a d)/(b c) | range of the new products |
 | x/c -> x (1/c); x/broadcast(b) -> x broadcast(1/b) | one more rounding; eta abs x (in `elementwise.div`) |
+| prod(x c) -> prod(x) c^n, by LLVM inside a fused reduction | range of both products |
 | exp(a) exp(b) -> exp(a + b); a/exp(b) -> a exp(-b); exp(a)^n -> exp(n a) | u (abs a + abs b) of the result |
 
 Where a new product may leave the range, the bound is infinite (overflow) or pays for the flush (underflow).
@@ -137,6 +138,15 @@ def powers(x, n: int, unit: Unit):
         lost = (n < 0) & (small < 4 * unit.tiny)
         extra = extra + np.where(overflow | lost, np.inf, k * unit.tiny * sum(large) if n > 0 else 0.0)
     return extra
+
+
+def many(x, along, unit: Unit):
+    """The extra charge of a product of many elements x = y c: the constants are multiplied among themselves."""
+    if "scale" not in x.origin:
+        return 0.0
+    y, c = x.origin["scale"]
+    large = along(np.maximum(y, 1)), along(np.maximum(c, 1))
+    return np.where(np.maximum(*large) > unit.largest, np.inf, y.size * unit.tiny * sum(large))
 
 
 def power_origin(x, n: int) -> dict:

@@ -96,10 +96,10 @@ def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
 def _triangle(tape: Tape, a: Node, lower: bool, unit_diagonal: bool) -> Node:
     """The part of a that is read; the rest is neither read nor wrong."""
     n = a.shape[-1]
-    keep = np.tril(np.ones((n, n)), -1) if lower else np.triu(np.ones((n, n)), 1)
-    mask = np.broadcast_to(keep if unit_diagonal else keep + np.eye(n), a.shape)
-    z = np.where(mask > 0, a.z, np.broadcast_to(np.eye(n) * unit_diagonal, a.shape))
-    return tape.add(z, [(a, Scale(mask))], lambda m: np.zeros(a.shape))
+    keep = np.tri(n, k=-1 if unit_diagonal else 0, dtype=bool)
+    numbers = np.arange(a.z.size).reshape(a.shape)
+    rest = tape.source(np.broadcast_to(np.eye(n) * unit_diagonal, a.shape), constant=True)
+    return tape.gather([a, rest], np.where(keep if lower else keep.T, numbers, a.z.size + numbers))
 
 
 def _swap(x):

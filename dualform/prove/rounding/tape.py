@@ -158,7 +158,7 @@ class Tape:
         """A value that costs no rounding: the operand, converted exactly or negated."""
         links = [] if operand.exact else [(operand, Scale(scale))]
         node = Node(z, operand.r, links, split=operand.split, moves=True, constant=operand.constant)
-        node.tight = operand.tight
+        node.tight, node.origin = operand.tight, operand.origin
         return self.append(node)
 
     def gather(self, operands: Sequence[Node], index: np.ndarray) -> Node:

@@ -73,7 +73,7 @@ def scaled(symbols: Symbols, a: Logarithm, c: np.ndarray, gates: int, inverse: b
     """Times constants, or divided by them."""
     shape = np.broadcast_shapes(a.shape, c.shape)
     a, down = a.map(lambda y: np.broadcast_to(y, shape)), np.broadcast_to(c, shape) < 0
-    size = np.abs(c) if not inverse else np.nextafter(1 / np.abs(np.where(c == 0, 1.0, c)), np.inf)
+    size = np.abs(c) if not inverse else _over(np.abs(c))
     turned = negated(a, gates)
     total, top, low = (np.where(down, y, x) * size for x, y in zip(a.parts[:3], turned.parts[:3], strict=True))
     bound = a.bound
@@ -81,6 +81,12 @@ def scaled(symbols: Symbols, a: Logarithm, c: np.ndarray, gates: int, inverse: b
         factor = symbols.constant(c)
         bound = symbols.times(bound, symbols.reciprocal(factor, c) if inverse else factor)
     return Logarithm(total, top, low, a.reset, bound, a.denominator * denominator(c, inverse))
+
+
+def _over(c: np.ndarray) -> np.ndarray:
+    """1/c, rounded up unless c is a power of two."""
+    with np.errstate(divide="ignore"):
+        return np.where(np.frexp(c)[0] == 0.5, 1 / c, np.nextafter(1 / c, np.inf))
 
 
 def denominator(c: np.ndarray, inverse: bool = False) -> int:

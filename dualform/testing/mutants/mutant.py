@@ -46,7 +46,7 @@ class Mutant:
         """The laws with the form replaced: one law per case, the smallest first, with only the two forms."""
         laws = [law for law in find(self.label) if PROVED in law.stamps or BOUNDED in law.stamps]
         return [
-            replace(law, cases=(self._plant(case),))
+            replace(law, cases=(self._plant(case),), quick=())
             for law in laws
             for case in sorted(law.cases, key=_size)
             if self.form in case.forms and self.case in (None, case.name)

@@ -1,0 +1,284 @@
+"""The laws of chapters 1 and 2: each earns what it claims, each labelled identity has one, and a false one would fail."""
+
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dualform import descent, linear, testing
+from dualform.laws import LAWS, STAMPS, Case, Law, Measurement, check, find
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, widened
+from dualform.prove import identical, rounding_bound
+
+CHAPTERS = [law for law in LAWS if law.label[0] in "LO"]
+
+
+def claims(*stamps):
+    return [
+        pytest.param(law, stamp, id=f"{law.label} {stamp}: {law.title[:40]}")
+        for law in CHAPTERS
+        for stamp in law.stamps
+        if stamp in stamps
+    ]
+
+
+# --- every law earns every stamp that it claims -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law, stamp", claims(PROVED))
+def test_laws_are_proved_gradients_included(law, stamp):
+    result = check(law, stamp)
+    assert result.earned == PROVED, result.reason
+    assert 0 < result.failure_probability < 1e-12
+    compared = {(entry["case"], entry["forms"][1], entry["of"]) for entry in result.details}
+    for case in law.cases:
+        for form in list(case.forms)[1:]:
+            assert (case.name, form, "value") in compared
+            assert ((case.name, form, "gradient") in compared) == case.gradient
+
+
+@pytest.mark.parametrize("law, stamp", claims(BOUNDED))
+def test_laws_are_bounded(law, stamp):
+    result = check(law, stamp)
+    assert result.earned == BOUNDED, result.reason
+    assert result.worst <= 1.0
+    assert {(e["case"], e["form"]) for e in result.details} == {(c.name, f) for c in law.cases for f in c.forms}
+
+
+@pytest.mark.parametrize("law, stamp", claims(BOUNDED))
+def test_laws_are_bounded_in_bfloat16(law, stamp):
+    result = check(law, stamp, quick=True, dtypes=("bfloat16",))
+    assert result.earned == BOUNDED, result.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("law, stamp", claims(BOUNDED))
+def test_laws_are_bounded_in_every_dtype(law, stamp, dtype):
+    result = check(law, stamp, dtypes=(dtype,))
+    assert result.earned == BOUNDED, result.reason
+
+
+@pytest.mark.parametrize("law, stamp", claims(MEASURED))
+def test_laws_are_measured(law, stamp):
+    result = check(law, stamp)
+    assert result.earned == MEASURED, result.reason
+    assert {"value", "interval", "control", "meaning"} <= set(result.details[0])
+
+
+@pytest.mark.parametrize("law, stamp", claims(REFUTED))
+def test_counterexamples_of_refuted_claims_stand(law, stamp):
+    assert check(law, stamp).earned == REFUTED
+    for case in law.cases:
+        claimed, truth = case.forms.values()
+        example = identical(claimed, truth, *case.inputs).counterexample
+        with jax.enable_x64(True):
+            arguments = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), example.inputs)
+            a, b = (jax.tree.leaves(form(*arguments)) for form in (claimed, truth))
+        number, element = re.fullmatch(r"result (\d+), element \[(.*)\]", example.path).groups()
+        place = tuple(int(i) for i in element.split(",") if i)
+        again = [float(np.asarray(side[int(number)])[place]) for side in (a, b)]
+        assert abs(again[0] - again[1]) > example.bound
+        assert again == pytest.approx([example.f, example.g], rel=0, abs=example.bound + abs(example.f) * 2.0**-50)
+
+
+def test_a_check_is_repeatable():
+    law = find("L2")[0]
+    assert [check(law, PROVED, seed=3).details, check(law, BOUNDED, seed=3).details] == [
+        check(law, PROVED, seed=3).details,
+        check(law, BOUNDED, seed=3).details,
+    ]
+    primes = [check(law, PROVED, seed=seed).details[0]["primes"] for seed in (3, 4)]
+    assert primes[0] != primes[1]
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chapter", [linear, descent], ids=["linear", "descent"])
+def test_every_labelled_identity_has_a_law_and_every_law_a_label(chapter):
+    defined = re.findall(r"\\tag\{(\w+)\}", chapter.__doc__)
+    assert len(defined) >= 10
+    laws = [law for law in LAWS if law.label[0] == defined[0][0]]
+    assert {law.label for law in laws} == set(defined)
+    for label in defined:
+        assert any({PROVED, BOUNDED} & set(law.stamps) for law in laws if law.label == label), label
+
+
+def test_laws_have_names_of_their_own():
+    names = [law.name for law in LAWS]
+    assert len(set(names)) == len(names)
+    for law in LAWS:
+        assert law.name == f"{law.label}: {law.title}" and law.statement
+        assert len({case.name for case in law.cases}) == len(law.cases)
+        assert all(len(case.forms) >= 2 for case in law.cases)
+        assert law.source or REFUTED not in law.stamps, f"{law.name}: whose claim is refuted?"
+
+
+def test_find_selects_by_label_or_chapter():
+    assert [law.label for law in find("l3")] == ["L3"]
+    assert {law.label for law in find("O")} == {law.label for law in LAWS if law.label[0] == "O"}
+    assert [law.stamps for law in find("L7")] == [(PROVED, BOUNDED), (REFUTED,)]
+    for unknown in ("L99", "", "X", "3"):
+        with pytest.raises(ValueError, match=rf"label: got {unknown!r}, expected one of L1, L2.*or a chapter's letter"):
+            find(unknown)
+
+
+# --- a false law fails ------------------------------------------------------------------------------------------------
+
+
+def law_of(forms, stamps=(PROVED,), inputs=((3,),), **options):
+    return Law("X1", "made up", "f = g", (Case("the case", forms, inputs, **options),), stamps)
+
+
+def test_a_law_must_claim_a_known_stamp():
+    with pytest.raises(ValueError, match=r"stamps: expected some of .*, got \('true',\)"):
+        replace(CHAPTERS[0], stamps=("true",))
+    with pytest.raises(ValueError, match=r"stamps: expected some of"):
+        replace(CHAPTERS[0], stamps=())
+    with pytest.raises(ValueError, match=r"stamp: L1 claims \('proved', 'bounded'\), got 'refuted'"):
+        check(find("L1")[0], REFUTED)
+    assert set(STAMPS) == {PROVED, BOUNDED, MEASURED, REFUTED}
+
+
+def test_a_false_identity_is_not_proved():
+    result = check(law_of({"cube": lambda x: x**3, "square": lambda x: x**2}), PROVED)
+    assert not result.passed and result.earned == "failed"
+    assert result.reason.startswith("the case: value of 'square' against 'cube': refuted: at result 0")
+
+
+def test_a_wrong_gradient_is_not_proved():
+    detached = law_of({"square": lambda x: x * x, "detached": lambda x: x * jax.lax.stop_gradient(x)})
+    assert check(detached, PROVED, quick=True).passed  # values alone
+    assert "gradient of 'detached' against 'square'" in check(detached, PROVED).reason
+    assert check(replace(detached, cases=(replace(detached.cases[0], gradient=False),)), PROVED).passed
+
+
+def test_a_form_is_bounded_by_the_definition_not_by_itself():
+    result = check(law_of({"sum": jnp.sum, "wrong": lambda x: 1.01 * jnp.sum(x)}, (BOUNDED,)), BOUNDED)
+    assert result.worst > 1e3 and result.reason.startswith("the case: 'wrong' in float32 is off by")
+
+
+def test_a_program_that_loses_its_digits_is_vacuous_not_bounded():
+    def cancelled(x):
+        return (x + 2.0**26) - 2.0**26
+
+    result = check(law_of({"x": lambda x: x, "cancelled": cancelled}, (BOUNDED,)), BOUNDED)
+    assert result.passed and result.vacuous and result.earned == "vacuous"
+
+
+def test_nan_is_out_of_every_bound():
+    result = check(law_of({"zero": jnp.zeros_like, "0/0": lambda x: (x - x) / (x - x)}, (BOUNDED,)), BOUNDED)
+    assert not result.passed and result.worst == np.inf
+
+
+def test_exact_means_exact():
+    def ones(rng):
+        return (np.ones(3),)
+
+    next_float = {"x": lambda x: x, "next": lambda x: x + jnp.finfo(jnp.float32).eps}
+    result = check(law_of(next_float, (BOUNDED,), sample=ones, exact=True), BOUNDED)
+    assert not result.passed and result.worst == np.inf and "bound 0" in result.reason
+    assert check(
+        law_of({"x": lambda x: x, "same": lambda x: x + 0.0}, (BOUNDED,), sample=ones, exact=True), BOUNDED
+    ).passed
+
+
+def test_a_true_claim_is_not_refuted():
+    result = check(law_of({"as claimed": lambda x: x + x, "truth": lambda x: 2 * x}, (REFUTED,)), REFUTED)
+    assert not result.passed and "no counterexample to 'as claimed' = 'truth'" in result.reason
+
+
+def test_a_measurement_must_hold():
+    def fails(rng):
+        return Measurement(0.5, 0.4, 0.6, 0.5, "no better than the control", False)
+
+    law = Law("X1", "made up", "f > g", (), (MEASURED,), measure=fails)
+    assert "no better than the control" in check(law, MEASURED).reason
+    assert "has no experiment" in check(replace(law, measure=None), MEASURED).reason
+
+
+def test_replacing_a_form_leaves_the_case_alone():
+    case = find("L4")[0].cases[0]
+    wrong = case.with_form("recurrent", linear.primal)
+    assert list(wrong.forms) == list(case.forms) and wrong.forms["recurrent"] is linear.primal
+    assert case.forms["recurrent"] is linear.recurrent
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_widened_forms_compute_in_float32_and_return_what_came(dtype):
+    seen = []
+
+    def double(x):
+        seen.append(x.dtype)
+        return x + x
+
+    assert widened(double)(jnp.ones(2, dtype)).dtype == dtype
+    assert seen == [jnp.float32]
+
+
+# --- properties, on every family of problems --------------------------------------------------------------------------
+
+FORMS = {
+    "primal": jax.jit(linear.primal),
+    "dual": jax.jit(linear.dual),
+    "recurrent": jax.jit(linear.recurrent),
+    "chunked": jax.jit(lambda W0, E, X, x: linear.chunked(W0, E, X, x, chunk_size=3)),
+    "descent": jax.jit(linear.descent),
+}
+FEW = tuple(s for s in testing.LAYER_SHAPES if s.n in (0, 1, 5))
+
+
+@given(st.data())
+def test_all_forms_of_a_layer_agree_within_the_sum_of_their_bounds(data):
+    dtype = data.draw(testing.float_dtypes(), label="dtype")
+    problem = data.draw(testing.linear_problems(dtype, shapes=FEW), label="problem")
+    computed = {name: np.asarray(form(*problem), np.float64) for name, form in FORMS.items()}
+    bounds = {name: rounding_bound(form, *problem)[1] for name, form in FORMS.items()}
+    first, *others = FORMS
+    for name in others:
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(computed[name] - computed[first])  # NaN where both overflow, and then the bounds are infinite
+        allowed = bounds[name] + bounds[first]
+        assert ((gap <= allowed) | np.isinf(allowed)).all(), (name, gap, allowed)
+        if dtype == np.float32:
+            assert np.isfinite(allowed).all()
+
+
+@given(st.data())
+def test_all_forms_of_a_layer_agree_bit_for_bit_on_integers(data):
+    dtype = data.draw(st.sampled_from([np.float32, jnp.bfloat16]), label="dtype")
+    shapes = [s for s in testing.LAYER_SHAPES if testing.largest_exact_integer(s, dtype) >= 1]
+    problem = data.draw(testing.integer_problems(dtype, shapes=shapes), label="problem")
+    first, *others = (np.asarray(form(*problem)) for form in FORMS.values())
+    for other in others:
+        assert (other == first).all()
+
+
+@jax.jit
+def run(optimizer, W0, gradients, scale):
+    return descent.run(optimizer, W0, gradients, scale=scale)
+
+
+@jax.jit
+def by_coefficients(optimizer, W0, gradients, scale):
+    a, c = descent.coefficients(optimizer, len(gradients), scale=scale)
+    return a * W0 + jnp.tensordot(c, gradients, 1, precision="highest")
+
+
+@given(testing.optimizer_runs(), st.integers(0, 2**32 - 1))
+def test_the_coefficients_of_any_optimiser_are_those_of_its_run(drawn, seed):
+    rng = np.random.default_rng(seed)
+    W0, gradients = (rng.standard_normal(s).astype(np.float32) for s in ((2, 3), (drawn.steps, 2, 3)))
+    scale = None if drawn.scale is None else drawn.scale.astype(np.float32)
+    numbers = jax.tree.map(np.float32, drawn.optimizer)
+    arguments = (numbers, W0, gradients, scale)
+    ran, summed = (np.asarray(f(*arguments), np.float64) for f in (run, by_coefficients))
+    allowed = rounding_bound(run, *arguments)[1] + rounding_bound(by_coefficients, *arguments)[1]
+    assert np.isfinite(allowed).all()
+    assert (np.abs(ran - summed) <= allowed).all()
