@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--quick", action="store_true", help="fewer cases, float32 only, under 30 seconds")
     verify.add_argument("--only", metavar="LABEL", help="one equation label (L3), a chapter's letter (O), or 'digits'")
+    verify.add_argument("--rule", metavar="NAME", help="the laws of one update rule (gated_delta)")
     verify.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random draws (default 0)")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     verify.add_argument("--plot", type=Path, metavar="FILE", help="draw error against bound (.png, .svg or .pdf)")
@@ -91,11 +92,12 @@ def _natural(text: str) -> int:
 def _verify(options) -> int:
     from dualform.verify import plan, script, verify
 
-    plan(quick=options.quick, only=options.only, seed=options.seed)  # an unknown label is bad usage, before any work
+    chosen = dict(quick=options.quick, only=options.only, rule=options.rule, seed=options.seed)
+    plan(**chosen)  # an unknown label is bad usage, before any work
     for path in (options.json, options.plot):
         _writable(path)
     with _progress() as progress:
-        report = verify(quick=options.quick, only=options.only, seed=options.seed, progress=progress)
+        report = verify(**chosen, progress=progress)
     _print_report(report)
     if options.json is not None:
         files.write_json(options.json, report.to_dict())

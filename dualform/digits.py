@@ -1,8 +1,9 @@
 r"""The real case: a two-layer network trained on handwritten digits is attention over the patterns it was trained on.
 
-The network $y = W_2 [\mathrm{relu}(W_1 [x, 1]), 1]$ learns the 1,797 digits that come with scikit-learn by minibatch SGD
-with momentum, weight decay and a falling learning rate, run by optax. At every step the input $x_{ti}$ of each layer and the
-gradient $g_{ti}$ of the loss by its output are recorded, the latter as the derivative by a zero added to that output.
+The network $y = W_2 [\mathrm{relu}(W_1 [x, 1]), 1]$ learns the 1,797 digits that come with scikit-learn by minibatch
+SGD with momentum, weight decay and a falling learning rate, run by optax. At every step the input $x_{ti}$ of each
+layer and the gradient $g_{ti}$ of the loss by its output are recorded, the latter as the derivative by a zero added to
+that output.
 Afterwards (O9) rebuilds each trained layer from the recording alone,
 
 $$ W_T q = a_T W_0 q + \sum_t c_t \sum_i g_{ti} (x_{ti} \cdot q), $$

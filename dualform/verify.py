@@ -1,4 +1,4 @@
-"""The main job: every law at every stamp that it claims, then the trained network. `dualform verify` prints the report."""
+"""The main job: every law at every stamp that it claims, then the trained network; `dualform verify` prints it."""
 
 import platform
 import time
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dualform.laws import LAWS, Law, Result, check, find
+from dualform.laws import LAWS, Law, Result, check, find, of_rule
 from dualform.laws.law import BOUNDED
 
 DTYPES = {"quick": ("float32",), "full": ("float64", "float32", "bfloat16", "float16")}
@@ -29,6 +29,7 @@ class Report:
     seed: int
     quick: bool
     only: str | None = None
+    rule: str | None = None
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -47,18 +48,27 @@ class Report:
             "seed": self.seed,
             "quick": self.quick,
             "only": self.only,
+            "rule": self.rule,
             "seconds": self.seconds,
             "passed": self.passed,
             "results": [_plain({**asdict(r), "earned": r.earned}) for r in self.results],
         }
 
 
-def verify(*, quick: bool = False, only: str | None = None, seed: int = 0, progress: Progress | None = None) -> Report:
+def verify(
+    *,
+    quick: bool = False,
+    only: str | None = None,
+    rule: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
     """Checks every law at every stamp that it claims, then the digits.
 
     Args:
         quick: fewer cases, float32 only, no gradients, a short training.
         only: a label such as "L3", a chapter's letter, or "digits".
+        rule: the name of an update rule, instead of `only`.
         seed: of all random draws.
         progress: called before each job.
 
@@ -68,9 +78,9 @@ def verify(*, quick: bool = False, only: str | None = None, seed: int = 0, progr
     Raises:
         ValueError: an unknown label.
     """
-    report = Report(seed, quick, only)
+    report = Report(seed, quick, only, rule)
     started = time.perf_counter()
-    jobs = plan(quick=quick, only=only, seed=seed)
+    jobs = plan(quick=quick, only=only, rule=rule, seed=seed)
     for i, (name, job) in enumerate(jobs):
         if progress is not None:
             progress(i, len(jobs), name)
@@ -81,16 +91,20 @@ def verify(*, quick: bool = False, only: str | None = None, seed: int = 0, progr
     return report
 
 
-def plan(*, quick: bool, only: str | None, seed: int) -> list[tuple[str, Callable[[], list[Result]]]]:
+def plan(
+    *, quick: bool, only: str | None, seed: int, rule: str | None = None
+) -> list[tuple[str, Callable[[], list[Result]]]]:
     """The jobs of a run: (what, function)."""
-    laws = [] if only == DIGITS else LAWS if only is None else find(only)
+    if only is not None and rule is not None:
+        raise ValueError(f"rule: got {rule!r} beside only={only!r}, expected one of them; leave the other out")
+    laws = of_rule(rule) if rule else [] if only == DIGITS else LAWS if only is None else find(only)
     jobs: list[tuple[str, Callable[[], list[Result]]]] = []
     for law in laws:
         for stamp in law.stamps:
             if quick and stamp in law.full_only:
                 continue
             jobs.append((f"{law.label} {stamp}", partial(_checked, law, stamp, seed, quick)))
-    if only in (None, DIGITS):
+    if only in (None, DIGITS) and rule is None:
         jobs.append(("digits", partial(digits, seed, quick)))
     return jobs
 
@@ -135,7 +149,11 @@ def script(result: Result, report: Report) -> str:
     """A program that repeats a failed check and shows why it fails."""
     mode = "quick" if report.quick else "full"
     if result.title.startswith("layer "):
-        return f"from dualform.verify import digits\n\nfor result in digits(seed={report.seed}, quick={report.quick}):\n    print(result.earned, result.reason)\n"
+        return (
+            "from dualform.verify import digits\n\n"
+            f"for result in digits(seed={report.seed}, quick={report.quick}):\n"
+            "    print(result.earned, result.reason)\n"
+        )
     return (
         "from dualform.laws import check, find\n\n"
         f"law = next(law for law in find({result.label!r}) if law.title == {result.title!r})\n"

@@ -38,6 +38,15 @@ def test_verify_prints_a_table_and_writes_json_and_a_plot(capsys, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.png", "report.json"]  # nothing temporary is left
 
 
+def test_verify_can_be_limited_to_one_rule(capsys, tmp_path):
+    status, out, err = run(capsys, "verify", "--quick", "--rule", "retention", "--json", tmp_path / "r.json")
+    assert status == cli.OK, out + err
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["rule"] == "retention" and len(data["results"]) > 5
+    cases = {d["case"] for r in data["results"] for d in r["details"]}
+    assert "retention" in cases and "delta" not in cases
+
+
 def broken(stamp):
     case = Case("planted", {"definition": lambda x: x + x, "wrong": lambda x: 3 * x}, ((2,),))
     return Law("L4", "a planted falsehood", "2x = 3x", (case,), (stamp,))
@@ -77,11 +86,13 @@ def test_a_law_that_crashes_fails_and_the_others_still_run(capsys, monkeypatch):
 
 def test_nothing_run_is_no_success():
     assert not verify.Report(0, False).passed
-    assert verify.Report(0, False, None, [Result("L1", "", "proved", True)]).passed
+    assert verify.Report(0, False, results=[Result("L1", "", "proved", True)]).passed
 
 
 BAD = {
     "unknown label": (("verify", "--only", "Z9"), "expected one of L1"),
+    "unknown rule": (("verify", "--rule", "gated"), "expected one of linear_attn"),
+    "rule and label": (("verify", "--rule", "delta", "--only", "L1"), "leave the other out"),
     "negative seed": (("verify", "--seed", "-1"), "at least 0"),
     "no folder": (("verify", "--quick", "--json", "/no/such/folder/x.json"), "does not exist"),
     "unknown option": (("verify", "--slow"), "unrecognized"),
@@ -92,7 +103,7 @@ BAD = {
     "no colon": (("prove", "dualform.linear", "dualform.linear", "--input", "3"), "MODULE:FUNCTION"),
     "bad shape": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "a,b"), "expected sizes"),
     "bad domain": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "3:lag"), "domain"),
-    "too few inputs": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "3,4"), "one input per argument"),
+    "too few inputs": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "3,4"), "one input"),
     "no trials": (("prove", "jax.numpy:sin", "jax.numpy:sin", "--input", "3", "--trials", "0"), "trials"),
 }  # fmt: skip
 

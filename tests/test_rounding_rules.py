@@ -171,6 +171,7 @@ def test_minus_infinity_masks_and_gates():
     value, bound = rounding_bound(lambda g: jnp.exp(jnp.cumsum(g)), g)
     assert (value[1:] == 0).all() and np.isfinite(bound).all() and not bound[1:3].any()
     assert holds(lambda g: jnp.exp(jnp.cumsum(g)), g) > 0.0
+    assert np.isfinite(rounding_bound(lambda a: jnp.exp(jnp.cumsum(jnp.log(a))), np.array([0.5, 0, 2], "f"))[1]).all()
 
     def decays(g):  # exp of differences of running sums, as chunked gated rules form them
         total = jnp.cumsum(g)

@@ -7,6 +7,8 @@
 True
 """
 
+from dataclasses import replace
+
 from dualform.laws import descent, family, linear, rules
 from dualform.laws.checks import Result as Result
 from dualform.laws.checks import check as check
@@ -33,3 +35,16 @@ def find(label: str) -> list[Law]:
         known = ", ".join(dict.fromkeys(law.label for law in LAWS))
         raise ValueError(f"label: got {label!r}, expected one of {known}, or a chapter's letter")
     return laws
+
+
+def of_rule(name: str) -> list[Law]:
+    """The laws of one update rule: its forms, and its part in the laws of the family.
+
+    Raises:
+        ValueError: no such rule.
+    """
+    if name not in rules.LABELS:
+        raise ValueError(f"rule: got {name!r}, expected one of {', '.join(rules.LABELS)}")
+    own = [law for law in rules.LAWS if law.label == rules.LABELS[name]]
+    shared = [(law, tuple(c for c in law.cases if name in c.name.replace(" ", "_"))) for law in family.LAWS]
+    return [*own, *(replace(law, cases=cases) for law, cases in shared if cases)]

@@ -39,7 +39,7 @@ class Result:
     def earned(self) -> str:
         if self.passed:
             return self.stamp
-        return "vacuous" if self.vacuous else "failed"
+        return "vacuous" if self.vacuous and (self.worst or 0.0) <= 1.0 else "failed"
 
 
 def check(law: Law, stamp: str, *, seed: int = 0, quick: bool = False, dtypes: Iterable[str] = ("float32",)) -> Result:
@@ -150,7 +150,7 @@ def _compare_forms(case: Case, arguments: tuple, dtype: str, result: Result) -> 
         exact, slack = (outputs[reference], None) if case.exact else _float64(definition, rounded)
         for name, form in case.forms.items():
             if name == reference and dtype in HALF:
-                continue  # definitions say what is computed, not in which precision: 64 sums in bfloat16 are nobody's form
+                continue  # a definition says what is computed, not in how many bits
             bound = None if case.exact else jax.tree.map(np.add, rounding_bound(form, *rounded)[1], slack)
             entry = _difference(outputs[name], exact) if bound is None else _ratio(outputs[name], exact, bound)
             result.details.append({"case": case.name, "form": name, "dtype": dtype, **entry})
@@ -159,7 +159,6 @@ def _compare_forms(case: Case, arguments: tuple, dtype: str, result: Result) -> 
             if entry["relative"] > VACUOUS:
                 _fail(result, f"{case.name}: the bound of '{name}' in {dtype} is {entry['relative']:.2g} of the output")
             if not entry["ratio"] <= 1.0:
-                result.vacuous = False
                 off = f"off by {entry['error']:.3g}, bound {entry['bound']:.3g}"
                 _fail(result, f"{case.name}: '{name}' in {dtype} is {off}")
     except ProofError as reason:

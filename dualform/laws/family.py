@@ -1,4 +1,4 @@
-"""Laws that relate rules to each other and to their symmetries: where a sequence may be cut, packed, mixed or rotated."""
+"""Laws that relate rules to each other and to their symmetries: cutting, packing, mixing, rotating sequences."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform.laws.law import MEASURED, PROVED, REFUTED, Case, Law, Measurement
-from dualform.laws.rules import MINIBATCH, OPTIONS, K, T, V, gates, inputs, run, scaled, state
+from dualform.laws.rules import OPTIONS, K, T, V, gates, inputs, run
 from dualform.prove import Input
 from dualform.rules import RULES, Rule
 
@@ -16,7 +16,7 @@ CUT = 4
 SEGMENTS = (0, 0, 0, 1, 1, -1, 2)
 
 ROTATES = ("linear_attn", "retention", "delta", "gated_delta", "ttt", "momentum", "titans", "longhorn", "mesa")
-"""Rules that do not care for the basis of the keys: no gate per channel, no feature map, and mesa with one number lam."""
+"""Rules that any basis of the keys suits: no gate per channel, no feature map, mesa with one number lam."""
 
 
 def part(rule: Rule, gates: dict, start: int, stop: int | None) -> dict:
@@ -135,7 +135,7 @@ def _packed(rule):
 
 def _causal(rule):
     forms = {"same future": past(rule, "recurrent", False), "other future": past(rule, "chunked", True)}
-    q, k, v, own, *_ = inputs(rule)
+    q, k, v, *_ = inputs(rule)
     return forms, (*inputs(rule), (q, k, v, gates(rule)))
 
 
@@ -235,7 +235,7 @@ def ridge_limit(rng) -> Measurement:
     low, high = float(slopes.min()), float(slopes.max())
     return Measurement(
         float(slopes[-1]), low, high, float(errors[0]),
-        f"slope of the error between lam = 100 and 1000 (-1: proportional to 1/lam); control: its size at lam = 10",
+        "slope of the error between lam = 100 and 1000 (-1: proportional to 1/lam); control: its size at lam = 10",
         bool(abs(slopes[-1] + 1) < 0.05 and errors[0] > 10 * errors[-1]),
     )  # fmt: skip
 
@@ -249,8 +249,8 @@ LAWS = (
     Law("F2", "outputs and states are linear in values and initial states", "",
         each(_linear, [n for n in RULES if n not in ("normalized", "mesa")]), (PROVED,),
         domain="not in normalized's z nor in mesa's H"),
-    Law("F2", "keys and queries may be rotated together", r"f(QR, KR, V) = f(Q, K, V)", each(_rotated, ROTATES), (PROVED,),
-        domain="no gate per channel, no feature map, mesa with one lam; zero initial state"),
+    Law("F2", "keys and queries may be rotated together", r"f(QR, KR, V) = f(Q, K, V)", each(_rotated, ROTATES),
+        (PROVED,), domain="no gate per channel, no feature map, mesa with one lam; zero initial state"),
     Law("F2", "one rule is another at special gates", "", REDUCTIONS, (PROVED,)),
     Law("W1", '"RWKV-7\'s general update is a gradient step"', r"S a b^\top \text{ is a gradient field}",
         (Case("general a, b", {"as claimed": pairing(True), "its transpose": pairing(False)}, (S, S, (K,), (K,))),),

@@ -57,7 +57,8 @@ _ALL = (
     ),
     Rule(
         "gla", gla, HEBBIAN, "SGD with weight decay per key channel", r"S_t = S_{t-1} \mathrm{diag}(e^{g}) + v k^\top",
-        (CHANNEL_DECAY,), paper="Yang et al. 2023, Gated Linear Attention (arXiv 2312.06635)", aliases=("fla gla", "rwkv6"),
+        (CHANNEL_DECAY,), paper="Yang et al. 2023, Gated Linear Attention (arXiv 2312.06635)",
+        aliases=("fla gla", "rwkv6"),
     ),
     Rule(
         "delta", delta, SQUARED, "SGD, one step a token", r"S_t = S_{t-1} + \beta (v - S_{t-1} k) k^\top", (BETA,),
@@ -87,7 +88,8 @@ _ALL = (
         "ttt", ttt, SQUARED, "minibatch gradient descent",
         r"S_t = S_{t-1} + \beta (v - S_{start} k) k^\top", (BETA,),
         stability="beta |k|^2 times the minibatch at most 2",
-        paper="Sun et al. 2024, Learning to (learn at test time) (arXiv 2407.04620)", aliases=("fla ttt_linear (target v - k)",),
+        paper="Sun et al. 2024, Learning to (learn at test time) (arXiv 2407.04620)",
+        aliases=("fla ttt_linear (target v - k)",),
         options={"minibatch": 16},
     ),
     Rule(
@@ -109,7 +111,8 @@ _ALL = (
         paper="Liu et al. 2024, Longhorn (arXiv 2407.14207)",
     ),
     Rule(
-        "mesa", mesa, r"\tfrac12 \sum_i w_i |S k_i - v_i|^2 + \tfrac12 |S \Lambda^{1/2}|^2", "solved exactly at every token",
+        "mesa", mesa, r"\tfrac12 \sum_i w_i |S k_i - v_i|^2 + \tfrac12 |S \Lambda^{1/2}|^2",
+        "solved exactly at every token",
         r"G_t = e^{g} G_{t-1} + \beta v k^\top,\ H_t = e^{g} H_{t-1} + \beta k k^\top,\ o = G (H + \Lambda)^{-1} q",
         (BETA, DECAY, Gate("lam", "", "above 0")), state="G, H",
         paper="von Oswald et al. 2025, MesaNet (arXiv 2506.05233)", aliases=("fla mesa_net",),

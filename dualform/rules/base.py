@@ -8,11 +8,12 @@ $$ S_t = \mathrm{update}(S_{t-1}, k_t, v_t, \ldots), \qquad o_t = \mathrm{scale}
 Unrolled, the output is linear attention over the error signals that the updates wrote, plus what is left of the initial
 state (F2); `errors` returns these signals and weights, and `dualform.linear.linear_attn` reads them.
 
-$$ o_t = \mathrm{scale} \Bigl( \sum_{i \le t} e_i\, (x_i \cdot \mathrm{diag}(w_{ti})\, q_t) + \text{initial}_t \Bigr)   \tag{F2} $$
+$$ o_t = \mathrm{scale} \Bigl( \sum_{i \le t} e_i\, (x_i \cdot \mathrm{diag}(w_{ti})\, q_t)
+       + \text{initial}_t \Bigr)                                                                          \tag{F2} $$
 
-**Packed sequences.** `segment_ids` [T] tell where one sequence ends and the next begins; the state is reset there, which
-is a log decay of minus infinity. Tokens with id -1 are padding: their inputs are replaced by zeros, so that they neither
-write, nor decay, nor receive a gradient, and their output is zero.
+**Packed sequences.** `segment_ids` [T] tell where one sequence ends and the next begins; the state is reset there,
+which is a log decay of minus infinity. Tokens with id -1 are padding: their inputs are replaced by zeros, so that they
+neither write, nor decay, nor receive a gradient, and their output is zero.
 """
 
 from collections.abc import Callable
@@ -234,8 +235,8 @@ def resets(g: Array | None, starts: Array | None, like: Array) -> Array | None:
     return jnp.where(starts.reshape(-1, *(1,) * (g.ndim - 1)), -jnp.inf, g)
 
 
-def spans(g: Float[Array, "T *K"]) -> Float[Array, "T T *K"]:
-    r"""The log decay between two tokens, $\sum_{i < s \le t} g_s$ at [t, i], and -inf where i > t.
+def spans(g: Array) -> Array:
+    r"""The log decay between two tokens of g [T] or [T, K], $\sum_{i < s \le t} g_s$ at [t, i], and -inf where i > t.
 
     Each span is summed as that span. Differences of prefix sums would cancel where decays are strong (float32 is off by
     2e-4 at alternating -100 and -0.01) and give NaN after a reset.
@@ -247,12 +248,12 @@ def spans(g: Float[Array, "T *K"]) -> Float[Array, "T T *K"]:
     return jnp.where((s >= i).reshape(later.shape), total, -jnp.inf)
 
 
-def from_start(g: Float[Array, "T *K"]) -> Float[Array, "T *K"]:
+def from_start(g: Array) -> Array:
     r"""The log decay from the initial state up to and with each token, $\sum_{s \le t} g_s$."""
     return jnp.cumsum(g, axis=0)
 
 
-def to_end(g: Float[Array, "T *K"]) -> Float[Array, "T *K"]:
+def to_end(g: Array) -> Array:
     r"""The log decay after each token up to the end, $\sum_{s > t} g_s$, summed as it stands."""
     return jnp.cumsum(jnp.concatenate([g[1:], jnp.zeros_like(g[:1])])[::-1], axis=0)[::-1]
 
@@ -276,7 +277,7 @@ def ratio(a: Array, b: Array) -> Array:
 def over_tokens(update: Callable, read: Callable, state, call: Call, tokens: tuple):
     """Folds `update(state, *token) -> state` over tokens, with `read(state, q_t)` after each.
 
-    Returns (o [T, V], final state). The first token of a segment finds a state of zeros; padding leaves the state alone.
+    Returns (o [T, V], final state). The first token of a segment finds a state of zeros; padding leaves it alone.
     """
 
     def token(state, x):

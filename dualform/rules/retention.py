@@ -1,7 +1,7 @@
 r"""Scalar decay: the layer forgets at every token, then takes a Hebbian step. RetNet, Mamba-2 (SSD), simple GLA.
 
-The inner loss is $\ell_t(S) = -v_t \cdot S k_t$, whose gradient is $-v_t k_t^\top$, and weight decay multiplies the state
-before the step:
+The inner loss is $\ell_t(S) = -v_t \cdot S k_t$, whose gradient is $-v_t k_t^\top$, and weight decay multiplies the
+state before the step:
 
 $$ S_t = e^{g_t} S_{t-1} + v_t k_t^\top, \qquad o_t = \mathrm{scale} \cdot S_t q_t.                        \tag{E1} $$
 
@@ -13,7 +13,8 @@ $$ o_t = \mathrm{scale} \Bigl( e^{g_1 + \dots + g_t} S_0 q_t
 Every sum of log decays is summed as it stands, so a reset ($g = -\infty$) is exact and spans between resets keep their
 digits. RetNet has $g$ constant per head, Mamba-2 $g_t = -\Delta_t A$ with $v_t$ scaled by $\Delta_t$.
 
-References: Sun et al. 2023, Retentive Network (arXiv 2307.08621); Dao, Gu 2024, Transformers are SSMs (arXiv 2405.21060).
+References: Sun et al. 2023, Retentive Network (arXiv 2307.08621); Dao, Gu 2024, Transformers are SSMs (arXiv
+2405.21060).
 """
 
 import jax

@@ -1,8 +1,8 @@
 r"""A part of a sequence as one affine map of the state.
 
 Given its gates, keys and values, every rule is affine in its state and treats the rows of the state alike: token t
-takes each row r to $r A_t + b_t$, with $b_t$ a row of its own for each. What is a row differs. Where a rule erases along
-a key, channels mix and $A_t$ is [K, K], or [2K, 2K] for a layer and its velocity side by side. Where it only decays,
+takes each row r to $r A_t + b_t$, with a $b_t$ of its own for each. What is a row differs. Where a rule erases along a
+key, channels mix and $A_t$ is [K, K], or [2K, 2K] for a layer and its velocity side by side. Where it only decays,
 every channel has its own $A_t$, a number, or [2, 2] for layer and velocity. Both are b matrices [m, m] that act on
 states [b, R, m]:
 

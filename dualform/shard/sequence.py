@@ -1,5 +1,6 @@
 r"""Rules over sequences whose tokens lie on many devices."""
 
+import math
 from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
@@ -10,11 +11,11 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Int
 
 from dualform import _check
-from dualform.rules import RULES
+from dualform.rules import RULES, Rule
 from dualform.rules.base import Tokens, Values
 from dualform.shard.devices import from_last, from_left, up_to
 from dualform.shard.maps import View, after, constant, through
-from dualform.shard.placing import axis_size, pad, place, rounded_up
+from dualform.shard.placing import axis_size, checked, pad, place, rounded_up
 
 
 class Call(NamedTuple):
@@ -47,8 +48,8 @@ def run(
         o [T, V], sharded along T, and the final state of the whole sequence, on all devices.
 
     Raises:
-        ValueError: as the rule; a rule, mesh or axis that does not exist; ttt with a layer norm, which has no such form;
-            segment_ids beside minibatches.
+        ValueError: as the rule; a rule, mesh or axis that does not exist; ttt with a layer norm, which has no such
+            form; segment_ids beside minibatches.
 
     Cost: on each of P devices the chunked form over T / P tokens, twice, once with m more values (Y3); (Y5) bytes. Any
     T will do, but unless P, and P times the minibatch, divide it, tokens are padded, and move between devices.
@@ -84,8 +85,31 @@ def simulate(
     T, call = len(call.tokens["q"]), _cut(call, devices)
     tokens = {name: x.reshape(devices, len(x) // devices, *x.shape[1:]) for name, x in call.tokens.items()}
     work = jax.vmap(partial(_part, *call[:3], "devices", devices), (0, None), axis_name="devices", axis_size=devices)
-    o, state = work(tokens, call.shared)
+    o, state = jax.jit(work)(tokens, call.shared)
     return o.reshape(-1, o.shape[-1])[:T], jax.tree.map(lambda x: x[-1], state)
+
+
+def traffic(name: str, devices: int, K: int, V: int, **options) -> int:
+    """Numbers that each device sends or adds to a sum over devices, forward (Y5); four bytes each in float32.
+
+    Args:
+        name: of a rule, in `dualform.rules.RULES`.
+        devices: their number.
+        K, V: features of keys (for normalized, of their feature map) and values.
+        options: those of the rule that its form depends on: `rule` of momentum.
+
+    >>> traffic("retention", 1024, K=128, V=128), traffic("delta", 1024, K=128, V=128)
+    (197888, 360448)
+    """
+    rule, options = _known(name), {**_known(name).options, **options}
+    number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    gates = {gate.name: number((1, K)[: len(gate.axes.split())]) for gate in rule.gates}
+    _, like = jax.eval_shape(
+        lambda x, v, gates: rule.form("recurrent")(x, x, v, **gates, **options), number((1, K)), number((1, V)), gates
+    )
+    view = View.of(name, like, **options)
+    b, R, m = jax.eval_shape(view.rows, like).shape
+    return b * m * (math.ceil(math.log2(devices)) * (m + R) + 2 * R)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
@@ -96,8 +120,8 @@ def _on_devices(name, view, options, mesh, axis, tokens, shared):
 
     along, everywhere = PartitionSpec(axis), PartitionSpec()
     tokens, shared = place(tokens, mesh, axis, along), place(shared, mesh, axis, everywhere)
-    specs = {"in_specs": (along, everywhere), "out_specs": (along, everywhere)}
-    return jax.shard_map(work, mesh=mesh, axis_names={axis}, **specs)(tokens, shared)
+    specs = (along, everywhere)
+    return jax.shard_map(work, mesh=mesh, axis_names={axis}, in_specs=specs, out_specs=specs)(tokens, shared)
 
 
 def _part(name, view, options, axis, devices, tokens, shared):
@@ -125,8 +149,7 @@ def _begins(ids: Int[Array, " T"], axis: str, devices: int) -> Bool[Array, ""]:
 
 def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
     """The arguments, sorted, after the rule itself has checked them as a whole."""
-    if name not in RULES:
-        raise ValueError(f"name: got {name!r}, expected one of {', '.join(RULES)}; see dualform.rules.RULES")
+    rule = _known(name)
     if arguments.pop("norm", None) is not None:
         raise ValueError(
             "norm: got a layer norm, expected None: the state enters the error signals through it, so that no part of "
@@ -137,7 +160,7 @@ def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
             "segment_ids: got some, expected None: minibatches count from the start of each segment, which may lie on "
             "another device; call once per sequence"
         )
-    per_token = {gate.name for gate in RULES[name].gates if "T" in gate.axes}
+    per_token = {gate.name for gate in rule.gates if "T" in gate.axes}
     tokens = {"q": _check.float_array("q", q), "k": _check.float_array("k", k), "v": _check.float_array("v", v)}
     if segment_ids is not None:
         tokens["segment_ids"] = jnp.asarray(segment_ids)
@@ -149,11 +172,17 @@ def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
         else:
             along_tokens = key in per_token and jnp.ndim(value)
             (tokens if along_tokens else shared)[key] = _check.float_array(key, value)
-    # Nothing is computed here, but values that can be looked at are: closed over, they are not traced.
-    form = partial(RULES[name].form("chunked"), **tokens, **shared, **options)
-    _, like = jax.eval_shape(partial(form, initial_state=initial_state))
+    initial_state = jax.tree.map(lambda x: _check.float_array("initial_state", x), initial_state)
+    form = partial(rule.form("chunked"), **options)
+    _, like = checked(form, **tokens, **shared, initial_state=initial_state)
     shared["initial_state"] = _state(initial_state, like)
     return Call(name, View.of(name, like, **options), tuple(sorted(options.items())), tokens, shared)
+
+
+def _known(name: str) -> Rule:
+    if name not in RULES:
+        raise ValueError(f"name: got {name!r}, expected one of {', '.join(RULES)}; see dualform.rules.RULES")
+    return RULES[name]
 
 
 def _state(given, like):

@@ -43,10 +43,12 @@ def weight(d, operand: Node, still) -> tuple[Scale, np.ndarray | None]:
     return Scale(np.where(good if still is None else good & ~still, d, 0.0)), wild if wild.any() else None
 
 
-def elementwise(tape: Tape, z, operands, derivatives, local, remainder=None, *, split=False) -> Node:
-    """Records an elementwise operation with the given partial derivatives."""
+def elementwise(tape: Tape, z, operands, derivatives, local, remainder=None, *, split=False, pole=None) -> Node:
+    """Records an elementwise operation with the given partial derivatives; at a `pole` it is infinite, as computed."""
     z = np.asarray(z)
     still = settled(z, *operands)
+    if still is not None and pole is not None:
+        still = still | pole
     links, wild = [], None
     for p, d in zip(operands, derivatives, strict=True):
         scale, w = weight(d, p, still)
@@ -201,7 +203,7 @@ def square(tape: Tape, eqn, x: Node) -> list[Node]:
     return power(tape, eqn, x, 2)
 
 
-def function(value, slope, gain, *, nonnegative=False, scaled=None, origin=None) -> Callable:
+def function(value, slope, gain, *, nonnegative=False, scaled=None, origin=None, pole=None) -> Callable:
     """The rule of a function: `gain(x, d)` bounds |slope(xi) - d| within x.r of x.z."""
 
     def rule(tape: Tape, eqn, x: Node) -> list[Node]:
@@ -219,7 +221,9 @@ def function(value, slope, gain, *, nonnegative=False, scaled=None, origin=None)
             q = np.nan_to_num(gain(x, d), nan=np.inf, posinf=np.inf)
             return np.where(x.r > 0, np.maximum(q, 0.0) * x.r, 0.0)
 
-        node = elementwise(tape, z, (x,), (np.where(fixed, 0.0, d),), local, remainder, split=unit.narrow)
+        infinite = None if pole is None else (x.z == pole) & (x.r == 0)
+        d = np.where(fixed, 0.0, d)
+        node = elementwise(tape, z, (x,), (d,), local, remainder, split=unit.narrow, pole=infinite)
         node.nonnegative = nonnegative
         node.origin = {} if origin is None else origin(x)
         return [node]
@@ -273,11 +277,12 @@ FUNCTIONS: dict[str, Callable] = {
         origin=rewrites.exponent,
     ),
     "expm1": function(np.expm1, np.exp, lambda x, d: d * np.expm1(x.r)),
-    "log": function(np.log, lambda x: 1 / x, inward(lambda x: 1 / x)),
+    "log": function(np.log, lambda x: 1 / x, inward(lambda x: 1 / x), pole=0.0),
     "log1p": function(
         np.log1p,
         lambda x: 1 / (1 + x),
         lambda x, d: np.where(1 + x.z - x.r > 0, 1 / (1 + x.z - x.r) - d, np.inf),
+        pole=-1.0,
     ),
     "rsqrt": function(lambda x: x**-0.5, lambda x: -0.5 * x**-1.5, inward(lambda x: -0.5 * x**-1.5)),
     "tanh": function(np.tanh, sech2, bell(sech2)),

@@ -23,7 +23,7 @@ class Now(NamedTuple):
     eta: jax.Array
     mu: jax.Array
     dampening: jax.Array
-    kept: jax.Array  # 1 - dampening, but 1 at the first step
+    kept: jax.Array | float  # 1 - dampening, but 1 at the first step
     decay: jax.Array
     scale: jax.Array
 

@@ -1,0 +1,67 @@
+"""The laws of chapter 3: every rule, every form; and the laws between rules."""
+
+import pytest
+
+from dualform.laws import check, family, find, of_rule, rules
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED
+from dualform.rules import RULES
+
+LAWS = [pytest.param(law, id=f"{law.label} {law.title[:30]}") for law in (*rules.LAWS, *family.LAWS)]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_laws_earn_what_they_claim(law):
+    for stamp in law.stamps:
+        result = check(law, stamp)
+        assert result.earned == stamp, result.reason
+        if stamp == PROVED:
+            assert 0 < result.failure_probability < 1e-12
+            seen = {(d["case"], d["forms"][1]) for d in result.details if d["of"] == "value"}
+            assert seen == {(case.name, form) for case in law.cases for form in list(case.forms)[1:]}
+        if stamp == BOUNDED:
+            assert result.worst is not None and 0 < result.worst <= 1
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_are_bounded_in_bfloat16(name):
+    (law,) = find(rules.LABELS[name])[:1]
+    result = check(law, BOUNDED, quick=True, dtypes=("bfloat16",))
+    assert result.earned == BOUNDED, result.reason
+
+
+def test_every_rule_has_its_laws():
+    assert set(rules.LABELS) == set(RULES)
+    for name in RULES:
+        laws = of_rule(name)
+        assert laws[0].label == rules.LABELS[name]
+        assert len(laws) >= 4  # its forms, cutting, packing, causality at least
+    with pytest.raises(ValueError, match="expected one of linear_attn"):
+        of_rule("deltanet")
+
+
+def test_all_kinds_of_stamps_occur():
+    stamps = {stamp for law in (*rules.LAWS, *family.LAWS) for stamp in law.stamps}
+    assert stamps == {PROVED, BOUNDED, MEASURED, REFUTED}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("form", ["recurrent", "parallel", "chunked", "descent", "step"])
+def test_a_form_that_ignores_the_initial_state_is_caught(name, form):
+    """The planted bug that no test from a zero state can see."""
+    law = find(rules.LABELS[name])[0]
+    case = law.cases[0]
+    good = case.forms[form]
+
+    def forgetful(q, k, v, gates, state, scale):
+        import jax
+
+        return good(q, k, v, gates, jax.tree.map(lambda x: 0 * x, state), scale)
+
+    if form == "recurrent":
+        broken = case.only(("recurrent", "parallel")).with_form("recurrent", forgetful)
+    else:
+        broken = case.only(("recurrent", form)).with_form(form, forgetful)
+    from dataclasses import replace
+
+    result = check(replace(law, cases=(replace(broken, gradient=False),)), PROVED)
+    assert not result.passed and "refuted" in result.reason
