@@ -729,3 +729,9 @@ def test_arrays_closed_over_by_a_jitted_function_are_checked_too():
     negative = -norms
     with pytest.raises(ValueError, match="norms: got -2"):
         jax.jit(lambda x: x * descent.clip_factors(negative, 1.0))(jnp.ones(2))
+
+
+@pytest.mark.parametrize("T", [None, 5])
+def test_adam_is_refused_for_being_adaptive_not_for_counting(T):
+    with pytest.raises(ValueError, match="hadamard"):
+        from_optax(optax.adam(1e-3), T)

@@ -45,8 +45,10 @@ def test_forms_equal_the_loop_exactly_on_integers(rule, n, chunk_size, minibatch
     arguments = rule.draw(n, seed=n, integers=True)
     expected = rule.loop(*wide(arguments), ids=ids)
     ids = None if ids is None else np.array(ids, np.int32)
-    forms = {"chunked": {"chunk_size": chunk_size}, "parallel": {}}
-    if n in (0, 9):
+    forms = {"chunked": {"chunk_size": chunk_size}}
+    if n in (2, 9, 17):
+        forms |= {"parallel": {}}
+    if n == 9:
         forms |= {"recurrent": {}, "descent": {}}
     for form, more in forms.items():
         got = run(rule.program(form, segment_ids=ids, **more), arguments)
@@ -55,14 +57,10 @@ def test_forms_equal_the_loop_exactly_on_integers(rule, n, chunk_size, minibatch
 
 
 @every
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_stay_within_the_bound_of_their_program(rule, form):
-    arguments, f = rule.draw(T, seed=1), rule.program(form, segment_ids=PACKED, **FORMS[form])
-    value, bound = rounding_bound(f, *arguments)
-    expected = rule.loop(*wide(arguments), ids=PACKED)
-    within(value, expected, bound)
-    if form == "chunked":
-        within(run(f, arguments), expected, bound)
+def test_packed_sequences_stay_within_the_bound_of_their_program(rule):
+    arguments, f = rule.draw(T, seed=1), rule.program("chunked", segment_ids=PACKED, chunk_size=CHUNK)
+    _, bound = rounding_bound(f, *arguments)
+    within(run(f, arguments), rule.loop(*wide(arguments), ids=PACKED), bound)
 
 
 # Proofs ---------------------------------------------------------------------------------------------------------------
@@ -73,7 +71,8 @@ def test_forms_stay_within_the_bound_of_their_program(rule, form):
 def test_forms_are_proved_equal_from_any_state(rule, form):
     n, more = sizes(rule, form, T)
     decays = any(kind.startswith("log") for kind in rule.gates.values())
-    for resets in RESETS[: len(RESETS) if decays and rule is not CONJUGATE else 1]:
+    cases = RESETS if form == "chunked" and rule is not CONJUGATE else RESETS[::4]
+    for resets in cases if decays else ((),):
         inputs = rule.inputs(n, {min(t, n - 1) for t in resets})
         proved(rule.program("recurrent"), rule.program(form, **more), inputs)
 
@@ -180,7 +179,7 @@ def test_bfloat16_is_computed_in_float32(rule):
     q, k, v, gates, state = rule.draw(5, seed=2)
     narrow = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
     gates = {n: x if n == "norm" else jnp.asarray(x) for n, x in gates.items()}
-    f = rule.program("recurrent")
+    f = rule.program("chunked", chunk_size=CHUNK)
     o, last = run(f, (*narrow, gates, state))
     expected, last32 = run(f, (*(x.astype(jnp.float32) for x in narrow), gates, state))
     assert o.dtype == jnp.bfloat16
@@ -198,7 +197,7 @@ def test_padding_has_no_influence_and_no_gradient(rule):
         return np.where((PACKED == -1).reshape(-1, *(1,) * (x.ndim - 1)), np.nan, x).astype(np.float32)
 
     bad = *map(spoiled, (q, k, v)), {n: spoiled(x) if n in per_token else x for n, x in gates.items()}, state
-    form = rule.program("chunked", chunk_size=CHUNK, segment_ids=PACKED)
+    form = rule.program("recurrent", segment_ids=PACKED)
 
     def value_and_gradient(*arguments):
         out, pull = jax.vjp(form, *arguments)

@@ -10,6 +10,7 @@ MODULES = (
     "dualform.linear",
     "dualform.descent",
     "dualform.prove",
+    "dualform.rules",
     "dualform.laws",
     "dualform.testing",
     "dualform.cli",
@@ -83,15 +84,30 @@ def labels_page(root: Path) -> str:
     return "\n".join(rows) + "\n"
 
 
-def laws_page(chapter: str) -> str:
+def laws_page(laws) -> str:
     """The laws of a chapter, with the stamps that they claim; what is refuted is a quoted claim."""
-    from dualform.laws import find
-
     rows = ["| label | law | holds for | stamps | source |", "|---|---|---|---|---|"]
-    for law in find(chapter):
+    for law in laws:
         cells = [f"({law.label})", law.title, law.domain, ", ".join(f"*{stamp}*" for stamp in law.stamps), law.source]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+def rules_page() -> str:
+    """Every update rule in a section of its own: its equations, and what its record says of it."""
+    from dualform.rules import RULES
+
+    out = []
+    for name, rule in RULES.items():
+        gates = ", ".join(f"`{gate.name}` [{gate.axes}] in {gate.domain}" for gate in rule.gates) or "none"
+        out += [f"## {name}", "", f"$$ {rule.recurrence} $$", "", "| | |", "|---|---|"]
+        out += [f"| inner loss | ${rule.loss}$ |" if "\\" in rule.loss else f"| inner loss | {rule.loss} |"]
+        out += [f"| optimiser | {rule.optimiser} |", f"| gates | {gates} |", f"| state | {rule.state} |"]
+        out += [f"| stable | {rule.stability} |".replace("|k|", "\\|k\\|").replace("|diag(e^g) + a b'|", "‖diag(e^g) + a b'‖")]
+        out += [f"| elsewhere | {', '.join(rule.aliases)} |"] if rule.aliases else []
+        out += [f"| paper | {rule.paper} |", ""]
+        out += ["```{eval-rst}", f".. automodule:: {rule.module.__name__}", "   :no-index:", "   :no-members:", "```", ""]
+    return "\n".join(out)
 
 
 def write(app, config):
@@ -99,7 +115,11 @@ def write(app, config):
     target = Path(app.srcdir) / "_generated"
     target.mkdir(exist_ok=True)
     pages = {"api.md": api_page(), "labels.md": labels_page(Path(app.srcdir).parent)}
-    pages |= {f"laws_{chapter}.md": laws_page(chapter) for chapter in "LO"}
+    from dualform.laws import family, find, rules
+
+    chapters = {"L": find("L"), "O": find("O"), "rules": (*rules.LAWS, *family.LAWS)}
+    pages |= {f"laws_{chapter}.md": laws_page(laws) for chapter, laws in chapters.items()}
+    pages["rules.md"] = rules_page()
     for name, text in pages.items():
         if not (target / name).exists() or (target / name).read_text(encoding="utf-8") != text:
             (target / name).write_text(text, encoding="utf-8")

@@ -65,9 +65,9 @@ def from_optax(tx: Any, T: int | None = None) -> Optimizer:
     steps = max(T or 0, STEPS)
     with jax.enable_x64(True):
         play, counts, unit = _player(tx)
+        late = _responsive_step(play, steps)  # before T is asked for: Adam counts its steps too
         if counts and T is None:
             raise ValueError("T: got None, expected the number of steps, for tx counts them (a schedule?); pass T")
-        late = _responsive_step(play, steps)
         found = _structure(play, steps, late, unit)
         eta = _learning_rates(play, steps, **found)
         found["clip"] = _clip(play, steps, late, unit)

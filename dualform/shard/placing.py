@@ -42,7 +42,12 @@ def place(tree, mesh: Mesh, axis: str, spec: PartitionSpec):
     """Arrays as a spec has them. Only axes of type Explicit need it; the compiler sees to all others."""
     if mesh.axis_types[mesh.axis_names.index(axis)] != AxisType.Explicit:
         return tree
-    return jax.tree.map(lambda x: jax.reshard(x, NamedSharding(mesh, spec)), tree)
+
+    def move(x):
+        wanted = (*spec, *[None] * (x.ndim - len(spec)))
+        return x if tuple(jax.typeof(x).sharding.spec) == wanted else jax.reshard(x, NamedSharding(mesh, spec))
+
+    return jax.tree.map(move, tree)
 
 
 def pad(x: jax.Array, axis: int, size: int, value=0) -> jax.Array:

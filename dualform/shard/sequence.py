@@ -160,18 +160,18 @@ def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
             "segment_ids: got some, expected None: minibatches count from the start of each segment, which may lie on "
             "another device; call once per sequence"
         )
-    per_token = {gate.name for gate in rule.gates if "T" in gate.axes}
     tokens = {"q": _check.float_array("q", q), "k": _check.float_array("k", k), "v": _check.float_array("v", v)}
     if segment_ids is not None:
         tokens["segment_ids"] = jnp.asarray(segment_ids)
+    axes = {gate.name: gate.axes for gate in rule.gates}
     shared: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key, value in arguments.items():
-        if value is None or isinstance(value, Real | str) or callable(value):
+        if key not in axes and (value is None or isinstance(value, Real | str) or callable(value)):
             options[key] = value
-        else:
-            along_tokens = key in per_token and jnp.ndim(value)
-            (tokens if along_tokens else shared)[key] = _check.float_array(key, value)
+            continue
+        x = _check.float_array(key, float(value) if isinstance(value, Real) else value)
+        (tokens if "T" in axes.get(key, "") and x.ndim else shared)[key] = x
     initial_state = jax.tree.map(lambda x: _check.float_array("initial_state", x), initial_state)
     form = partial(rule.form("chunked"), **options)
     _, like = checked(form, **tokens, **shared, initial_state=initial_state)
