@@ -173,6 +173,32 @@ CONTRACTIONS = {
     "cumprod-reverse": case(lambda x: lax.cumprod(x, axis=0, reverse=True), (4, 2), emits="cumprod"),
     "associative_scan": case(lambda x: lax.associative_scan(jnp.multiply, x), (5,), emits="pad concatenate"),
     "polyval": case(lambda c, x: jnp.polyval(c, x), (4,), (2,), emits="scan"),
+    "convolve": case(lambda x, y: jnp.convolve(x, y), (4,), (3,), emits="conv_general_dilated"),
+    "convolution": case(
+        lambda x, w: lax.conv_general_dilated(
+            x, w, (2, 1), ((1, 2), (-1, 1)), (1, 2), (2, 1), ("NHWC", "HWIO", "NCHW"), feature_group_count=2
+        ),
+        (2, 4, 3, 2),
+        (2, 2, 1, 4),
+        emits="conv_general_dilated",
+    ),
+    "gradients-of-a-convolution": case(
+        jax.grad(lambda x, w: jnp.sum(lax.conv(x, w, (2,), "SAME") ** 2), (0, 1)),
+        (2, 2, 5),
+        (2, 2, 3),
+        emits="conv_general_dilated",
+    ),
+    "gradient-of-a-grouped-convolution": case(
+        jax.grad(lambda w, x: jnp.sum(lax.conv_general_dilated(x, w, (1,), "VALID", feature_group_count=2) ** 2)),
+        (2, 1, 2),
+        (1, 2, 4),
+        emits="conv_general_dilated",
+    ),
+    "window-sums": case(
+        lambda x: lax.reduce_window(x, 0.0, lax.add, (2, 3), (1, 2), ((0, 1), (2, 1))),
+        (4, 4),
+        emits="reduce_window_sum",
+    ),
     "rsqrt-squared": case(lambda x: x * 0 + lax.rsqrt(jnp.full(3, 4.0)) ** 2 * 4, (3,), emits="rsqrt"),
 }
 

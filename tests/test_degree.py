@@ -193,6 +193,54 @@ def test_bounds_are_attained_where_nothing_cancels(name):
     assert max(bound for bound, _ in compare(f, shapes)) == max(truth for _, truth in compare(f, shapes))
 
 
+OPERATIONS = {
+    "sum": lambda u, v, c: u + v,
+    "difference": lambda u, v, c: c * u - v,
+    "product": lambda u, v, c: u * v,
+    "quotient": lambda u, v, c: u / (v + 1),
+    "opposite": lambda u, v, c: -u,
+    "square": lambda u, v, c: u * u,
+    "constant": lambda u, v, c: u / c + v * c,
+}
+ON_VECTORS = {
+    **OPERATIONS,
+    "swap": lambda u, v, c: u[::-1],
+    "rank-one": lambda u, v, c: jnp.outer(u, v) @ u,
+    "total": lambda u, v, c: u.sum() * v,
+    "mask": lambda u, v, c: jnp.where(np.array([True, False]), u, v),
+    "running-sum": lambda u, v, c: jnp.cumsum(u),
+    "running-product": lambda u, v, c: jnp.cumprod(u),
+    "inverse-square": lambda u, v, c: (u + 2) ** -2,
+    "solve": lambda u, v, c: jnp.linalg.solve(jnp.outer(u, v) + 2 * jnp.eye(2), v),
+    "scatter": lambda u, v, c: u.at[np.array([0, 0])].add(v),
+}
+
+
+def random_program(seed: int, operations: dict):
+    """A straight line of operations on any two earlier values."""
+    rng = np.random.default_rng(seed)
+    steps = [
+        (rng.choice(list(operations)), rng.random(2), float(rng.choice([0.5, 3.0, -0.75, 6.0, 10.0])))
+        for _ in range(rng.integers(3, 7))
+    ]
+
+    def f(x, y):
+        values = [x, y]
+        for name, which, c in steps:
+            u, v = (values[int(share * len(values))] for share in which)
+            values.append(operations[name](u, v, c))
+        return values[-1]
+
+    return f
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bounds_are_never_below_the_truth_for_random_programs(seed):
+    f = random_program(seed, ON_VECTORS)
+    if degree(f, (2,), (2,)) <= MOST:
+        assert all(bound >= truth for bound, truth in compare(f, ((2,), (2,)))), compare(f, ((2,), (2,)))
+
+
 # known degrees --------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +409,14 @@ def test_whole_coefficients_stay_below_the_height(name):
     exact = sympy.nsimplify(f(x, y), rational=True)
     numerator, _ = sympy.fraction(sympy.cancel(sympy.together(exact)))
     assert whole_norm(numerator, x, y) <= 2 ** height(f) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_heights_of_random_programs(seed):
+    f = random_program(seed, OPERATIONS)
+    x, y = sympy.symbols("x y")
+    numerator, _ = sympy.fraction(sympy.cancel(sympy.together(sympy.nsimplify(f(x, y), rational=True))))
+    assert numerator == 0 or whole_norm(numerator, x, y) <= 2 ** height(f) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("name", ["dyadic", "horner"])

@@ -283,7 +283,7 @@ TRUE = {
     "no-elements": (lambda x: x * 2, lambda x: x + x, (0, 3)),
     "no-inputs": (lambda: jnp.float32(0.75) * 4, lambda: jnp.float32(3.0)),
     "removable-singularity": (lambda x: (x * x - 1) / (x - 1), lambda x: x + 1, ()),
-    "constant-gate": (lambda x: x * jnp.full(3, 0.1), lambda x: 0.1 * x, (3,)),
+    "constants": (lambda x: x * jnp.full(3, 0.1), lambda x: 0.1 * x, (3,)),
 }  # fmt: skip
 
 
@@ -497,6 +497,19 @@ def test_an_identity_modulo_all_primes_of_a_seed_is_not_claimed_over_the_rationa
     assert certificate.height_bits > sum(map(math.log2, primes)) - 1
     refuted(f, lambda x: x, (), seed=1)
     refuted(f, lambda x: x, (), seed=0, trials=4)
+
+
+def test_arguments_of_exponentials_must_differ_modulo_every_prime():
+    """Here they are equal modulo all three, and not over the rationals."""
+    primes = identical(lambda x: x, lambda x: x, (), seed=0).primes
+
+    def f(x, y):
+        for p in primes:
+            y = vanishing(p)(y)
+        return jnp.exp(x * x + y)
+
+    assert not identical(f, lambda x, y: jnp.exp(x * x), (), (), seed=0).over_rationals
+    assert identical(f, lambda x, y: jnp.exp(x * x), (), (), seed=1).equal is not True
 
 
 def test_a_large_height_of_one_side_only():

@@ -179,7 +179,7 @@ def test_bfloat16_is_computed_in_float32(rule):
     q, k, v, gates, state = rule.draw(5, seed=2)
     narrow = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
     gates = {n: x if n == "norm" else jnp.asarray(x) for n, x in gates.items()}
-    f = rule.program("chunked", chunk_size=CHUNK)
+    f = rule.program("recurrent")
     o, last = run(f, (*narrow, gates, state))
     expected, last32 = run(f, (*(x.astype(jnp.float32) for x in narrow), gates, state))
     assert o.dtype == jnp.bfloat16

@@ -103,10 +103,12 @@ def rules_page() -> str:
         out += [f"## {name}", "", f"$$ {rule.recurrence} $$", "", "| | |", "|---|---|"]
         out += [f"| inner loss | ${rule.loss}$ |" if "\\" in rule.loss else f"| inner loss | {rule.loss} |"]
         out += [f"| optimiser | {rule.optimiser} |", f"| gates | {gates} |", f"| state | {rule.state} |"]
-        out += [f"| stable | {rule.stability} |".replace("|k|", "\\|k\\|").replace("|diag(e^g) + a b'|", "‖diag(e^g) + a b'‖")]
+        stable = rule.stability.replace("|", "\\|")
+        out += [f"| stable | {stable} |"]
         out += [f"| elsewhere | {', '.join(rule.aliases)} |"] if rule.aliases else []
         out += [f"| paper | {rule.paper} |", ""]
-        out += ["```{eval-rst}", f".. automodule:: {rule.module.__name__}", "   :no-index:", "   :no-members:", "```", ""]
+        options = ["   :no-index:", "   :no-members:"]
+        out += ["```{eval-rst}", f".. automodule:: {rule.module.__name__}", *options, "```", ""]
     return "\n".join(out)
 
 

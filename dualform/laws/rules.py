@@ -177,10 +177,10 @@ def _without_state(rule: Rule) -> Callable:
 LAWS = tuple(
     Law(
         LABELS[rule.name],
-        f"{rule.name}: descent = recurrence = parallel = chunks = serving = attention over error signals",
+        f"{rule.name}: every form is the same function",
         rule.recurrence,
         cases(rule),
-        domain=f"any initial state; {rule.stability}",
+        domain="any initial state" if rule.stability == "always" else f"any initial state; stable if {rule.stability}",
         source=rule.paper,
         dtypes=("float32", "bfloat16"),
         draws=1,

@@ -1,8 +1,9 @@
 """Constants of a program: integers, booleans and floats whose value does not depend on its inputs.
 
 Masks, indices and loop counters decide the path through a program, so they are evaluated as they are. Floats stay
-concrete only while each operation on them is *exact* in float64, which error-free transformations decide (Dekker 1971;
-Knuth's TwoSum); otherwise `evaluate` returns None and the arithmetic takes over, where 1/3 is one third.
+concrete only while each operation on them is *exact* in the program's own dtype, which error-free transformations
+decide (Dekker 1971; Knuth's TwoSum). Otherwise `evaluate` returns None and the arithmetic takes over, where 1/3 is one
+third. So a comparison of constants is decided as the float program decides it, or not at all.
 """
 
 from collections.abc import Callable
@@ -14,18 +15,6 @@ import numpy as np
 from dualform.prove.errors import NOWHERE, ProofError
 from dualform.prove.layout import along, matrices
 
-INTEGERS = {
-    "add": np.add,
-    "add_any": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "neg": np.negative,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-    "not": np.invert,
-}
-
 ORDER = {
     "lt": np.less,
     "le": np.less_equal,
@@ -35,18 +24,32 @@ ORDER = {
     "ne": np.not_equal,
     "max": np.maximum,
     "min": np.minimum,
+    "neg": np.negative,
+}
+"""Exact on integers and on floats."""
+
+INTEGERS = {
+    **ORDER,
+    "add": np.add,
+    "add_any": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "not": np.invert,
+}
+"""numpy's integers wrap like JAX's; whatever is not here JAX itself evaluates."""
+
+FLOATS = {
+    **ORDER,
     "abs": np.abs,
     "sign": np.sign,
     "floor": np.floor,
     "ceil": np.ceil,
-    "neg": np.negative,
     "rem": np.fmod,
     "is_finite": np.isfinite,
 }
-"""Exact on floats as well."""
-
-LARGEST = 2.0**53
-"""Sums of fewer units of the last place are exact in any order."""
 
 
 def is_float(x) -> bool:
@@ -73,17 +76,26 @@ def carry(value, dtype=None) -> np.ndarray:
 def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
     """The results of an equation on constants, or None where a float result would be rounded."""
     name = eqn.primitive.name
+    results: list[np.ndarray] | None
     with np.errstate(all="ignore"):
         if name == "iota":
-            return [_iota(eqn)]
-        if name == "convert_element_type":
-            return _convert(eqn, operands[0])
-        if any(is_float(x) for x in operands):
+            results = [_iota(eqn)]
+        elif name == "convert_element_type":
+            results = _convert(eqn, operands[0])
+        elif any(is_float(x) for x in operands):
             result = _floats(name, eqn, operands)
-            return None if result is None else [np.asarray(result)]
-        if name in INTEGERS:
-            return [np.asarray(INTEGERS[name](*operands))]
-    return _by_jax(eqn, operands)
+            results = None if result is None else [np.asarray(result)]
+        elif name in INTEGERS:
+            results = [np.asarray(INTEGERS[name](*operands))]
+        else:
+            return _by_jax(eqn, operands)
+        known = results is not None and all(_fits(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True))
+    return results if known else None
+
+
+def _fits(x: np.ndarray, dtype) -> bool:
+    """Whether the program's own dtype holds these values without rounding."""
+    return not is_float(x) or np.array_equal(x.astype(dtype).astype(np.float64), x, equal_nan=True)
 
 
 def order(eqn, keys: list[np.ndarray]) -> np.ndarray:
@@ -114,7 +126,7 @@ def _iota(eqn) -> np.ndarray:
 def _convert(eqn, x):
     new = np.dtype(eqn.params["new_dtype"])
     if jnp.issubdtype(new, jnp.floating):
-        exact = is_float(x) or x.dtype.kind == "b" or np.all(np.abs(x.astype(float)) <= LARGEST)
+        exact = is_float(x) or x.dtype.kind == "b" or np.all(np.abs(x.astype(float)) < 2.0**53)
         return [x.astype(np.float64)] if exact else None
     if new.kind not in "iub":
         return None
@@ -137,8 +149,8 @@ def _by_jax(eqn, operands):
 
 def _floats(name, eqn, operands) -> np.ndarray | None:
     p = eqn.params
-    if name in ORDER:
-        return ORDER[name](*operands)
+    if name in FLOATS:
+        return FLOATS[name](*operands)
     if name in ("le_to", "lt_to"):
         return _total_order(name, *operands)
     if name == "clamp":
@@ -221,10 +233,6 @@ def _expm1(x):
     return np.expm1(x) if np.all((x == 0) | (x == -np.inf)) else None
 
 
-def _exp2(x):
-    return np.exp2(x) if np.all((x == np.trunc(x)) & (np.abs(x) < 1000)) else None
-
-
 def _log(x):
     return np.where(x == 0, -np.inf, 0.0) if np.all((x == 1) | (x == 0)) else None
 
@@ -263,7 +271,6 @@ ELEMENTWISE: dict[str, Callable] = {
     "div": _quotient,
     "exp": _exp,
     "expm1": _expm1,
-    "exp2": _exp2,
     "log": _log,
     "log1p": _log1p,
     "sqrt": _sqrt,
@@ -273,10 +280,11 @@ ELEMENTWISE: dict[str, Callable] = {
 
 
 def _sums(name, eqn, operands):
-    """Sums of multiples of one power of two that stay below 2**53 of it are exact in any order."""
+    """Sums of multiples of one power of two are exact in any order while they fit into the bits of the dtype."""
     if not all(np.all(np.isfinite(x)) for x in operands):
         return None
     unit = 2.0 ** -sum(binary_places(x).max(initial=0.0) for x in operands)
+    largest = unit * 2.0 ** (jnp.finfo(eqn.outvars[0].aval.dtype).nmant + 1)
 
     def total(*xs):
         if name == "dot_general":
@@ -284,4 +292,4 @@ def _sums(name, eqn, operands):
             return (left @ right).reshape(shape)
         return xs[0].sum(axis=tuple(eqn.params["axes"])) if name == "reduce_sum" else along(eqn, np.cumsum, xs[0])
 
-    return total(*operands) if np.all(total(*map(np.abs, operands)) < LARGEST * unit) else None
+    return total(*operands) if np.all(total(*map(np.abs, operands)) < largest) else None

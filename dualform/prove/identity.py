@@ -64,6 +64,8 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
             f"trials: expected an integer from 1 to {len(SAFE_PRIMES)}, got {trials!r}; "
             "3 gives about 1e-50 for small programs"
         )
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
     signature = Signature.of(inputs)
     programs = trace_both(f, g, signature)
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from dualform.prove import concrete, structure
+from dualform.prove import concrete, lowered, structure
 from dualform.prove.errors import ProofError, placed, unsupported
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -91,6 +91,8 @@ class Interpreter:
             results = concrete.evaluate(eqn, operands)
             if results is not None:
                 return [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+        if name in lowered.PROGRAMS and name not in rules and self.arithmetic.folds:
+            return self._call(lowered.program(eqn), operands)
         if name not in rules:
             raise unsupported(eqn, self.arithmetic.name)
         return rules[name](eqn, *operands)

@@ -34,7 +34,7 @@ def compare(arithmetic, eqn, a, b):
         yes = np.ones(np.broadcast_shapes(arithmetic.minus_infinity(eqn, a).shape, b.shape), bool)
         answers = {"eq": ~yes, "ge": ~yes, "gt": ~yes, "ne": yes, "le": yes, "lt": yes}
     else:
-        raise unsupported(eqn, arithmetic.name, "a comparison of data")
+        raise unsupported(eqn, arithmetic.name, "a comparison of data, or of constants that rounding decides")
     return [answers[name]]
 
 
@@ -44,7 +44,7 @@ def extreme(arithmetic, eqn, a, b):
     for x, y in ((a, b), (b, a)):
         if _all(y, bound) and not isinstance(x, np.ndarray):
             return [x]
-    raise unsupported(eqn, arithmetic.name, "a comparison of data")
+    raise unsupported(eqn, arithmetic.name, "a comparison of data, or of constants that rounding decides")
 
 
 def _all(x, bound: float) -> bool:

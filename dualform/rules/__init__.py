@@ -87,7 +87,7 @@ _ALL = (
     Rule(
         "ttt", ttt, SQUARED, "minibatch gradient descent",
         r"S_t = S_{t-1} + \beta (v - S_{start} k) k^\top", (BETA,),
-        stability="beta |k|^2 times the minibatch at most 2",
+        stability="beta |k|^2 times the minibatch <= 2",
         paper="Sun et al. 2024, Learning to (learn at test time) (arXiv 2407.04620)",
         aliases=("fla ttt_linear (target v - k)",),
         options={"minibatch": 16},
@@ -101,7 +101,7 @@ _ALL = (
     Rule(
         "titans", titans, SQUARED, "minibatch heavy ball with weight decay",
         r"Z_t = \mu Z_{t-1} + \beta (v - S_{start} k) k^\top,\ S_t = e^{g} S_{t-1} + Z_t",
-        (BETA, Gate("mu", "T", "[0, 1)"), DECAY), state="S, Z", stability="as ttt and momentum",
+        (BETA, Gate("mu", "T", "[0, 1)"), DECAY), state="S, Z", stability="ttt and momentum are",
         paper="Behrouz, Zhong, Mirrokni 2025, Titans (arXiv 2501.00663), linear memory", aliases=("fla titans_linear",),
         options={"minibatch": 16},
     ),

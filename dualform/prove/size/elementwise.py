@@ -25,7 +25,9 @@ def add(d, eqn, a, b):
 
 
 def neg(d, eqn, a):
-    return [logarithm.negated(a, d.gates)] if isinstance(a, Logarithm) else same(d, eqn, a)
+    if isinstance(a, Logarithm):
+        return [logarithm.negated(a, d.gates)]
+    return [d.bounds(eqn, a)[0].map(lambda y: y)]  # no root any more, as in the modular arithmetic
 
 
 def same(d, eqn, a):

@@ -127,7 +127,7 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
 def _verdict(result: Result) -> str:
     if result.stamp == PROVED:
         return next(entry["verdict"] for entry in result.details if entry["verdict"] != "proved")
-    if result.passed:
+    if result.earned == "vacuous":
         return "vacuous"
     return "off" if not (result.worst or 0.0) <= 1.0 else "undecided"
 

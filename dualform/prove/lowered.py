@@ -1,0 +1,55 @@
+"""Primitives that are programs of simpler ones: convolutions and sums over windows, as gathers and products."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr
+
+
+def windows(x, sizes, strides, padding, base_dilation, window_dilation):
+    """[..., n_1, n_2, ...] -> [..., m_1, m_2, ..., size_1, size_2, ...]: every window over the last axes."""
+    first = x.ndim - len(sizes)
+    config = [(0, 0, 0)] * first + [(*pair, d - 1) for pair, d in zip(padding, base_dilation, strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), config)
+    for i, (size, stride, dilation) in enumerate(zip(sizes, strides, window_dilation, strict=True)):
+        reach = (size - 1) * dilation + 1
+        starts = np.arange(0, max(x.shape[first + i] - reach + 1, 0), stride)
+        index = starts[:, None] + dilation * np.arange(size)
+        x = jnp.moveaxis(jnp.take(x, index, axis=first + i, mode="clip"), first + i + 1, -1)
+    return x
+
+
+def convolution(x, kernel, *, dimension_numbers, window_strides, padding, lhs_dilation, rhs_dilation, **p):
+    """`lax.conv_general_dilated` by its definition, groups of features and of the batch included."""
+    x, kernel = jnp.transpose(x, dimension_numbers.lhs_spec), jnp.transpose(kernel, dimension_numbers.rhs_spec)
+    batch, features, outputs = p["batch_group_count"], p["feature_group_count"], kernel.shape[0]
+    groups = batch * features  # one of the two is 1
+    x = windows(x, kernel.shape[2:], window_strides, padding, lhs_dilation, rhs_dilation)
+    spatial = kernel.ndim - 2
+    x = x.reshape(batch, x.shape[0] // batch, features, x.shape[1] // features, *x.shape[2:])
+    x = jnp.moveaxis(x, 2, 1).reshape(groups, x.shape[1], *x.shape[3:])
+    kernel = kernel.reshape(groups, outputs // groups, *kernel.shape[1:])
+    inner_x = (2, *range(3 + spatial, 3 + 2 * spatial))
+    inner_kernel = (2, *range(3, 3 + spatial))
+    out = lax.dot_general(x, kernel, ((inner_x, inner_kernel), ((0,), (0,))))  # [groups, N, spatial, outputs]
+    out = jnp.moveaxis(out, -1, 1)  # [groups, outputs, N, spatial]
+    out = jnp.moveaxis(out, 2, 0).reshape(out.shape[2], outputs, *out.shape[3:])
+    return jnp.transpose(out, tuple(int(i) for i in np.argsort(dimension_numbers.out_spec)))
+
+
+def window_sum(x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+    """`lax.reduce_window` with addition."""
+    out = windows(x, window_dimensions, window_strides, padding, base_dilation, window_dilation)
+    return out.sum(tuple(range(x.ndim, 2 * x.ndim)))
+
+
+PROGRAMS: dict[str, Callable] = {"conv_general_dilated": convolution, "reduce_window_sum": window_sum}
+
+
+def program(eqn) -> ClosedJaxpr:
+    """The equation written out."""
+    f = PROGRAMS[eqn.primitive.name]
+    return jax.make_jaxpr(lambda *xs: f(*xs, **eqn.params))(*[x.aval for x in eqn.invars])
