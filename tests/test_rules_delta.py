@@ -462,9 +462,8 @@ def test_extreme_values(rule, case):
     with jax.enable_x64(True):
         exact = with_gradients(lambda *x: loop(rule, *x, xp=jnp))(wide(arguments), wide(cotangents))
         exact = jax.tree.map(np.asarray, exact)
-    for name in ("chunked 3", "chunked 9"):
-        value, bound = rounding_bound(with_gradients(form(rule, name)), arguments, cotangents)
-        assert_within(value, exact, bound, name)
+    value, bound = rounding_bound(with_gradients(form(rule, "chunked 9")), arguments, cotangents)
+    assert_within(value, exact, bound, "evaluated")
     assert_within(chunked_with_gradients(rule)(arguments, cotangents), exact, bound, "compiled")
 
 

@@ -214,7 +214,7 @@ def pairing(first: bool) -> Callable:
     """<X, J(Y)> or <J(X), Y> for the linear part J(S) = S a b' of RWKV-7's update: equal if J is a gradient field."""
 
     def f(X, Y, a, b):
-        turn = lambda M: (M @ a)[:, None] * b  # noqa: E731
+        turn = lambda M: jnp.outer(M @ a, b)  # noqa: E731
         return jnp.sum(X * turn(Y)) if first else jnp.sum(turn(X) * Y)
 
     return f

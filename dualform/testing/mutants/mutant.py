@@ -107,7 +107,7 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
     >>> caught(HARMLESS[0]) is None
     True
     """
-    undecided = None
+    dtypes, undecided = tuple(dtypes), None
     for stamp, of in STAGES:
         for law in mutant.planted():
             if stamp not in law.stamps or (of == "gradient" and (undecided or not law.cases[0].gradient)):
