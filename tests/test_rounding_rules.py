@@ -268,6 +268,22 @@ def test_general_systems():
         rounding_bound(jnp.linalg.det, A)
 
 
+def test_linear_systems_at_the_edge_of_the_range():
+    """An entry of L that is flushed to zero, an unknown that overflows, a matrix without inverse."""
+    w = np.array([3031040.0, 2.6e-18, -3.9e-33, -1.03e-4])
+    A, b = (4 * np.eye(4) + np.outer(w, w)).astype(np.float32), np.array([-1.1e16, -5e-29, -2.6e-13, -6e22], np.float32)
+    holds(jnp.linalg.solve, A, b)
+
+    def substitute(A, b):
+        return lax.linalg.triangular_solve(A, b, left_side=True, lower=True)
+
+    L = np.array([[1, 0, 0], [1, 1e-30, 0], [1, 1e-30, 1]], np.float32)
+    value, bound = rounding_bound(substitute, L, np.array([[1], [1e15], [2]], np.float32))
+    assert value[1, 0] > 1e44 and np.isinf(bound[:, 0]).all()
+    for f in (jnp.linalg.solve, lambda A, b: substitute(A, b[:, None])):
+        assert np.isinf(rounding_bound(f, np.zeros((2, 2), np.float32), np.ones(2, np.float32))[1]).all()
+
+
 def test_programs_of_programs():
     x, W = f32(4), f32(4, 4, scale=0.5)
 

@@ -11,8 +11,10 @@ $$ A x = b + f, \qquad x_1 - x_2 = A^{-1} \bigl[(b_1 - b_2) + (f_1 - f_2) - (A_1
 and the derivative goes through $A^{-1}$, computed once; what is wrong with the computed inverse is part of q. The
 second order contains the solution's own error, which a fixed point $F(r) \le r$ of the affine bound F verifies.
 
-Assumptions: a solver that substitutes (LAPACK does; XLA's block inversion on accelerators does not), partial pivoting
-whose factors are no larger than float64's, and no underflow inside a factorisation beyond n eta an entry.
+Underflow in a factorisation costs eta an entry of L or U, times what that entry meets.
+
+Assumptions: a solver that substitutes (LAPACK does; XLA's block inversion on accelerators does not) and partial
+pivoting whose factors are no larger than float64's.
 
 Reference: Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed. 2002, ch. 8-10.
 """
@@ -72,6 +74,9 @@ def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
     entries = (np.abs(effective) + errs > 0) | np.eye(n, dtype=bool)
     gamma = product(entries.sum(axis=-1, keepdims=True) + 1.0, unit.u)
     lower = p["lower"] == (left != p["transpose_a"])
+    diagonal = np.abs(_diagonal(effective))
+    normal = (diagonal - _diagonal(errs) > 4 * unit.tiny) & (diagonal + _diagonal(errs) < unit.largest / 8)
+    invertible = np.where(normal, 0.0, np.inf)  # a solver may multiply by the rounded reciprocal
 
     def apply(x: Node) -> Node:
         return dot(tape, dims, *((matrix, x) if left else (x, matrix)), unit)
@@ -87,7 +92,7 @@ def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
         sized = np.abs(effective) + errs
         terms = sized @ high
         f = gamma * terms + n * unit.tiny * (2 + sized.max(-1, keepdims=True))
-        return np.where(terms > unit.largest, np.inf, f)
+        return np.where(terms > unit.largest, np.inf, f) + invertible
 
     system = System(effective, apply, local, substitute, left, False)
     return [solve(tape, system, b, unit)]
@@ -100,6 +105,10 @@ def _triangle(tape: Tape, a: Node, lower: bool, unit_diagonal: bool) -> Node:
     numbers = np.arange(a.z.size).reshape(a.shape)
     rest = tape.source(np.broadcast_to(np.eye(n) * unit_diagonal, a.shape), constant=True)
     return tape.gather([a, rest], np.where(keep if lower else keep.T, numbers, a.z.size + numbers))
+
+
+def _diagonal(x):
+    return np.diagonal(x, axis1=-2, axis2=-1)[..., None]
 
 
 def _swap(x):
@@ -127,11 +136,14 @@ class System(NamedTuple):
 
 def solve(tape: Tape, system: System, b: Node, unit: Unit) -> Node:
     """(R7): the solution as a node behind its right-hand side."""
+    columns, layout = system.columns, system.layout
     inverse, wrong = _inverse(system.matrix)
+    try:
+        x = layout(system.substitute(columns(b.z)))
+    except np.linalg.LinAlgError:
+        inverse = None
     if inverse is None or not np.isfinite(b.z).all():
         return tape.source(np.full(b.shape, np.nan), np.full(b.shape, np.inf))
-    columns, layout = system.columns, system.layout
-    x = layout(system.substitute(columns(b.z)))
     carry = np.abs(inverse)
     mark, size = len(tape.nodes), tape.size
     r = np.maximum(2 * layout(carry @ (columns(b.r) + system.local(columns(np.abs(x))))), unit.tiny)
@@ -146,8 +158,10 @@ def solve(tape: Tape, system: System, b: Node, unit: Unit) -> Node:
         r = 1.5 * np.maximum(reached, r)
     else:
         return tape.source(x, np.full(x.shape, np.inf))
-    node = tape.add(x, [(rhs, _Through(inverse, system, b.shape))], lambda m: np.where(m > unit.largest, np.inf, own))
-    node.r = np.fmin(node.r, r)
+    over = (columns(np.abs(x) + r) > unit.largest).any(axis=-2, keepdims=True)  # the other unknowns need this one
+    own = own + layout(np.where(over, np.inf, 0.0 * columns(x)))
+    node = tape.add(x, [(rhs, _Through(inverse, system, b.shape))], lambda m: own)
+    node.r = np.where(np.isinf(node.r), np.inf, np.fmin(node.r, r))
     return node
 
 
@@ -216,9 +230,9 @@ def custom_linear_solve(interpreter, tape: Tape, eqn, *operands) -> list[Node]:
     gamma = float(product(3 * n + 1, unit.u))
 
     def local(high):
-        terms = size @ high
-        f = gamma * terms + n * unit.tiny * (1 + size.max() + high.max())
-        return np.where((terms > unit.largest) | (size.max() > unit.largest), np.inf, f)
+        terms = size @ high  # a flushed entry of L meets |U||x|, one of U meets |x|
+        f = gamma * terms + n * unit.tiny * (2 + size.max()) * (1 + high.sum(axis=-2, keepdims=True))
+        return np.where((terms > unit.largest) | (size.max() > unit.largest / 8), np.inf, f)
 
     system = System(matrix, apply, local, lambda rhs: np.linalg.solve(matrix, rhs), True, True)
     return [solve(tape, system, b, unit)]
