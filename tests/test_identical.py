@@ -787,3 +787,8 @@ def test_integers_are_shapes_of_vectors():
 def test_errors_of_the_engine_are_value_errors():
     assert issubclass(UnsupportedPrimitive, ProofError)
     assert issubclass(ProofError, ValueError)
+
+
+def test_a_mask_of_one_element_is_concrete():
+    """isfinite of a number is a mask of shape (), not a numpy scalar, which the interpreter took for data."""
+    assert identical(lambda x: jnp.where(jnp.isfinite(x), x, 0.0), lambda x: x, ())

@@ -17,7 +17,7 @@ MIRRORED = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}
 
 
 def is_finite(arithmetic, eqn, x):
-    return [~arithmetic.minus_infinity(eqn, x)]
+    return [np.asarray(~arithmetic.minus_infinity(eqn, x))]  # a mask of one element is an array, too
 
 
 def compare(arithmetic, eqn, a, b):
