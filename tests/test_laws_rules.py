@@ -65,3 +65,14 @@ def test_a_form_that_ignores_the_initial_state_is_caught(name, form):
 
     result = check(replace(law, cases=(replace(broken, gradient=False),)), PROVED)
     assert not result.passed and "refuted" in result.reason
+
+
+def test_mesa_names_a_ridge_that_is_not_positive_inside_a_trace_too():
+    """A constant of the traced program is concrete: its check must not compute with JAX, which would record instead."""
+    import jax
+    import jax.numpy as jnp
+
+    q = jnp.ones((2, 3))
+    lam = jnp.array([1.0, -2.0, 1.0])
+    with pytest.raises(ValueError, match="lam: got -2"):
+        jax.jit(lambda q: RULES["mesa"](q, q, q, beta=jnp.ones(2), g=jnp.zeros(2), lam=lam)[0])(q)

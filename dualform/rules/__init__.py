@@ -90,7 +90,6 @@ _ALL = (
         stability="beta |k|^2 times the minibatch <= 2",
         paper="Sun et al. 2024, Learning to (learn at test time) (arXiv 2407.04620)",
         aliases=("fla ttt_linear (target v - k)",),
-        options={"minibatch": 16},
     ),
     Rule(
         "momentum", momentum, HEBBIAN + " or " + SQUARED, "SGD with heavy ball",
@@ -103,7 +102,6 @@ _ALL = (
         r"Z_t = \mu Z_{t-1} + \beta (v - S_{start} k) k^\top,\ S_t = e^{g} S_{t-1} + Z_t",
         (BETA, Gate("mu", "T", "[0, 1)"), DECAY), state="S, Z", stability="ttt and momentum are",
         paper="Behrouz, Zhong, Mirrokni 2025, Titans (arXiv 2501.00663), linear memory", aliases=("fla titans_linear",),
-        options={"minibatch": 16},
     ),
     Rule(
         "longhorn", longhorn, r"\tfrac12 |S' - S|^2 + \tfrac{\beta}{2} |S' k - v|^2", "implicit (proximal) step",

@@ -17,7 +17,7 @@ neither write, nor decay, nor receive a gradient, and their output is zero.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -79,16 +79,15 @@ class Rule:
     stability: str = "always"
     paper: str = ""
     aliases: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
 
     def form(self, name: str) -> Callable:
         """One of "descent", "recurrent", "parallel", "chunked", "errors", "step"."""
         return getattr(self.module, name)
 
     def __call__(self, q, k, v, *, form: str = "auto", **arguments):
-        """Runs the rule in a form; "auto" is the fastest for this shape on this backend."""
+        """Runs the rule in a form; "auto" is "chunked"."""
         if form == "auto":
-            form = self.module.fastest(*q.shape, v.shape[-1]) if hasattr(self.module, "fastest") else "chunked"
+            form = "chunked"
         forms = ("descent", "recurrent", "parallel", "chunked")
         if form not in forms:
             raise ValueError(f"form: got {form!r}, expected 'auto' or one of {forms}")

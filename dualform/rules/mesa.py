@@ -240,7 +240,7 @@ def _positive(name, given, value, *, least):
     if _check.is_concrete(value) and not np.all(np.asarray(value) >= 0 if least else np.asarray(value) > 0):
         bound = "at least" if least else "above"
         raise ValueError(
-            f"{name}: got {float(np.min(value)):g}, expected {bound} 0, or the ridge objective has no minimum; "
+            f"{name}: got {np.min(np.asarray(value)):g}, expected {bound} 0, or the ridge objective has no minimum; "
             f"pass its size, e.g. jax.nn.softplus({name})"
         )
 
