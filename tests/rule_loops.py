@@ -248,6 +248,6 @@ def within(computed, expected, bound, margin=0.1):
     """Element by element; and the bound says something: it is below a tenth of the largest element (or margin None)."""
     for c, e, b in zip(*map(jax.tree.leaves, (computed, expected, bound)), strict=True):
         c = np.asarray(c, np.float64)
-        assert np.isfinite(c).all()
+        assert np.isfinite(c).all() and np.isfinite(b).all()
         assert (np.abs(c - e) <= b).all(), f"off by {np.max(np.abs(c - e))}, bound {np.max(b)}"
         assert margin is None or np.max(b, initial=0) <= margin * np.max(np.abs(e), initial=0)

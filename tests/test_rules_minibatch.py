@@ -114,7 +114,7 @@ def test_titans_without_decay_and_minibatch_is_momentum_on_the_delta_rule():
 
 
 @pytest.mark.parametrize("name", ["ttt", "ttt-norm", "titans"])
-@pytest.mark.parametrize("minibatch, chunk_size", [(3, 1), (3, 2), (3, 3), (3, 5), (2, 64), (5, 3)])
+@pytest.mark.parametrize("minibatch, chunk_size", [(3, 1), (3, 2), (3, 5), (5, 3)])
 def test_chunks_and_minibatches_need_not_fit(name, minibatch, chunk_size):
     rule = VARIANTS[name].having(minibatch=minibatch)
     proved(rule.program("recurrent"), rule.program("chunked", chunk_size=chunk_size), rule.inputs(T))

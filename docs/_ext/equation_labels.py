@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-DEFINITION = re.compile(r"\\tag\{([A-Z]\d+[a-z]?)\}")
-CITATION = re.compile(r"(?<!\w)\(([A-Z]\d+[a-z]?(?:(?:, | and | or | to |; )[A-Z]\d+[a-z]?)*)\)")
+DEFINITION = re.compile(r"\\tag\{([A-Z]{1,2}\d+[a-z]?)\}")
+CITATION = re.compile(r"(?<!\w)\(([A-Z]{1,2}\d+[a-z]?(?:(?:, | and | or | to |; )[A-Z]{1,2}\d+[a-z]?)*)\)")
 
 
 class Place(NamedTuple):
@@ -32,7 +32,7 @@ def defined(text: str) -> Iterator[tuple[str, int]]:
 def cited(text: str) -> Iterator[tuple[str, int]]:
     """Labels that a text cites, with their lines."""
     for match in CITATION.finditer(text):
-        for label in re.findall(r"[A-Z]\d+[a-z]?", match[1]):
+        for label in re.findall(r"[A-Z]{1,2}\d+[a-z]?", match[1]):
             yield label, text.count("\n", 0, match.start()) + 1
 
 
@@ -69,7 +69,7 @@ def places(paths, find) -> dict[str, list[Place]]:
 
 def order(label: str) -> tuple[str, int, str]:
     """Sort L2 before L10."""
-    chapter, number, part = re.fullmatch(r"([A-Z])(\d+)([a-z]?)", label).groups()
+    chapter, number, part = re.fullmatch(r"([A-Z]{1,2})(\d+)([a-z]?)", label).groups()
     return chapter, int(number), part
 
 

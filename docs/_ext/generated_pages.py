@@ -11,6 +11,7 @@ MODULES = (
     "dualform.descent",
     "dualform.prove",
     "dualform.rules",
+    "dualform.shard",
     "dualform.laws",
     "dualform.testing",
     "dualform.cli",

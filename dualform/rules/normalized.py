@@ -157,12 +157,10 @@ def _divided(call, x, read):
 
 
 def _features(call, feature_map):
-    """Features of queries and keys; those of padding are zero, whatever the map makes of zeros."""
+    """Features of queries and keys. Padding has some too; the forms of (A1) pass over it."""
     features = [phi(x) for phi, x in zip(_maps(feature_map), (call.q, call.k), strict=True)]
     if any(x.ndim != 2 or len(x) != len(call.k) or not x.shape[1] for x in features):
         raise ValueError(f"feature_map: got features of shape {features[1].shape}, expected [{len(call.k)}, F]")
-    if call.padding is not None:
-        features = [jnp.where(call.padding[:, None], 0, x) for x in features]
     return [x.astype(call.v.dtype) for x in features]
 
 
