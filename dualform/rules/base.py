@@ -242,18 +242,32 @@ def spans(g: Array) -> Array:
     """
     T = len(g)
     s, i = jnp.arange(T)[:, None], jnp.arange(T)[None, :]
-    later = (s > i).reshape(T, T, *(1,) * (g.ndim - 1))
+    if g.ndim == 1:  # a product with zeros and ones sums all spans; a reset, which is none of its numbers, cuts them
+        reset = g == -jnp.inf
+        part = jnp.sum(_up_to(reset), axis=1)
+        total = dot(_up_to(jnp.where(reset, 0, g)), (s > i).astype(g.dtype))
+        return jnp.where((s >= i) & (part[:, None] == part[None, :]), total, -jnp.inf)
+    later = (s > i)[..., None]
     total = jnp.cumsum(jnp.where(later, g[:, None], 0), axis=0)
-    return jnp.where((s >= i).reshape(later.shape), total, -jnp.inf)
+    return jnp.where((s >= i)[..., None], total, -jnp.inf)
 
 
 def from_start(g: Array) -> Array:
     r"""The log decay from the initial state up to and with each token, $\sum_{s \le t} g_s$."""
-    return jnp.cumsum(g, axis=0)
+    return jnp.sum(_up_to(g), axis=1) if g.ndim == 1 else jnp.cumsum(g, axis=0)
+
+
+def _up_to(g: Float[Array, " T"]) -> Float[Array, "T T"]:
+    """g_s at [t, s] for s up to t, else 0."""
+    t = jnp.arange(len(g))
+    return jnp.where(t[:, None] >= t[None, :], g[None, :], 0)
 
 
 def to_end(g: Array) -> Array:
     r"""The log decay after each token up to the end, $\sum_{s > t} g_s$, summed as it stands."""
+    if g.ndim == 1:
+        t = jnp.arange(len(g))
+        return jnp.sum(jnp.where(t[:, None] < t[None, :], g[None, :], 0), axis=1)
     return jnp.cumsum(jnp.concatenate([g[1:], jnp.zeros_like(g[:1])])[::-1], axis=0)[::-1]
 
 
@@ -290,22 +304,3 @@ def over_tokens(update: Callable, read: Callable, state, call: Call, tokens: tup
 
     state, o = jax.lax.scan(token, state, (call.starts, call.padding, call.q, tokens))
     return call.finish(o), state
-
-
-def over_chunks(body: Callable, state, tokens: tuple, chunk_size: int, T: int):
-    """Folds `body(state, chunk) -> (state, outputs)` over chunks of tokens; returns (outputs [T, ...], final state).
-
-    The last chunk is padded with zeros, and every array in `tokens` must be harmless there: k = v = 0, beta = 0 and
-    g = 0 leave a state alone. The backward pass keeps the state of each chunk and recomputes the rest, O(T / chunk)
-    states in all.
-    """
-    chunk_size = _check.count("chunk_size", chunk_size, least=1)
-    size = max(1, min(chunk_size, T))
-    count = -(-T // size)
-
-    def cut(x):
-        x = jnp.pad(x, [(0, count * size - T)] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(count, size, *x.shape[1:])
-
-    state, o = jax.lax.scan(jax.checkpoint(body), state, jax.tree.map(cut, tokens))
-    return jax.tree.map(lambda x: x.reshape(count * size, *x.shape[2:])[:T], o), state

@@ -29,6 +29,7 @@ from jaxtyping import Array, Float
 
 from dualform.rules import base
 from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules.chunks import over_chunks
 from dualform.rules.decay import decays, scores
 from dualform.rules.triangular import solve_unit_lower
 
@@ -123,7 +124,7 @@ def chunked(
     """
     call, S, g = _call(q, k, v, beta, initial_state, segment_ids)
     tokens = (call.q, call.k, call.v, call.gates["beta"], g)
-    o, S = base.over_chunks(chunk, S, tokens, chunk_size, len(call.k))
+    o, S = over_chunks(block, S, tokens, chunk_size)
     return call.finish(scale * o), S
 
 
@@ -136,12 +137,6 @@ def block(S, q, k, v, beta, g=None):
     E = signals(S, k, v, beta, decay)
     o = base.dot(decay.start * q, S.T) + base.dot(scores(q, k, decay.pairs), E)
     return o, decay.all * S + base.dot(E.T, decay.end * k)
-
-
-def chunk(S, tokens):
-    """`block` as `base.over_chunks` calls it."""
-    o, S = block(S, *tokens)
-    return S, o
 
 
 def unroll(S, q, k, v, beta, g=None) -> Dual:

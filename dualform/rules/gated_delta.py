@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 
 from dualform.rules import base, delta
 from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules.chunks import over_chunks
 
 Steps = Float[Array, " T"]
 Gates = Float[Array, " T"]
@@ -122,7 +123,7 @@ def chunked(
     Cost: O(T (K V + chunk (K + V))) time, T / chunk sequential steps; backward keeps one state per chunk.
     """
     call, S, tokens = _call(q, k, v, beta, g, initial_state, segment_ids)
-    o, S = base.over_chunks(delta.chunk, S, tokens, chunk_size, len(call.k))
+    o, S = over_chunks(delta.block, S, tokens, chunk_size)
     return call.finish(scale * o), S
 
 

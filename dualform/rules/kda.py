@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from dualform.rules import base, delta
 from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules.chunks import over_chunks
 
 Steps = Float[Array, " T"]
 Gates = Float[Array, "T K"]
@@ -120,7 +121,7 @@ def chunked(
     keeps one state per chunk. The decays take T chunk K exponentials, so that chunks of 16 are faster than of 64.
     """
     call, S, tokens = _call(q, k, v, beta, g, initial_state, segment_ids)
-    o, S = base.over_chunks(delta.chunk, S, tokens, chunk_size, len(call.k))
+    o, S = over_chunks(delta.block, S, tokens, chunk_size)
     return call.finish(scale * o), S
 
 

@@ -25,6 +25,7 @@ from jaxtyping import Array
 from dualform.linear import linear_attn
 from dualform.rules import base, retention
 from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules.chunks import over_chunks
 
 
 def descent(
@@ -105,12 +106,7 @@ def chunked(
     """
     call, g = _call(q, k, v, segment_ids)
     S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-
-    def body(S, chunk):
-        o, S = block(S, *chunk)
-        return S, o
-
-    o, S = base.over_chunks(body, S, (call.q, call.k, call.v, g), chunk_size, len(k))
+    o, S = over_chunks(block, S, (call.q, call.k, call.v, g), chunk_size)
     return call.finish(scale * o), S
 
 

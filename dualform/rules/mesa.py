@@ -39,6 +39,7 @@ from dualform import _check
 from dualform.linear import linear_attn
 from dualform.rules import base
 from dualform.rules.base import Dual, Tokens, Values
+from dualform.rules.chunks import over_chunks
 from dualform.rules.conjugate import conjugate_gradients
 
 Gates = Float[Array, " T"]
@@ -171,12 +172,8 @@ def chunked(
     Cost: that of `parallel` with chunk in place of T, T / chunk times; backward keeps one state per chunk.
     """
     call, state, ridge = _call(q, k, v, beta, g, lam, solver, iterations, initial_state, segment_ids)
-
-    def body(state, chunk):
-        o, state = block(state, *chunk, ridge, solver, iterations)
-        return state, o
-
-    o, state = base.over_chunks(body, state, _tokens(call), chunk_size, len(k))
+    more = {"solver": solver, "iterations": iterations}
+    o, state = over_chunks(block, state, _tokens(call), chunk_size, shared={"ridge": ridge}, **more)
     return call.finish(o), state
 
 

@@ -31,6 +31,7 @@ from jaxtyping import Array, Bool, Float
 
 from dualform.rules import base, trajectory
 from dualform.rules.base import Dual, Tokens, Values
+from dualform.rules.chunks import over_chunks
 
 Steps = Float[Array, " T"]
 Momenta = Float[Array, " T"] | float
@@ -131,7 +132,7 @@ def parallel(
 ) -> tuple[Values, State]:  # fmt: skip
     """(M3) over the whole sequence at once. Cost: O(T^2 (K + V)) time, with segments O(T^3), O(T^2) memory."""
     call, state, tokens = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-    o, state = block(rule, state, *tokens)
+    o, state = block(state, *tokens, rule=rule)
     return call.finish(scale * o), state
 
 
@@ -144,16 +145,11 @@ def chunked(
     Cost: O(T (K V + chunk (K + V))) time, T / chunk sequential steps; backward keeps one state per chunk.
     """
     call, state, tokens = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-
-    def body(state, chunk):
-        o, state = block(rule, state, *chunk)
-        return state, o
-
-    o, state = base.over_chunks(body, state, tokens, chunk_size, len(k))
+    o, state = over_chunks(block, state, tokens, chunk_size, rule=rule)
     return call.finish(scale * o), state
 
 
-def block(rule, state, q, k, v, beta, mu, real, starts=None, g=None):
+def block(state, q, k, v, beta, mu, real, starts=None, g=None, *, rule):
     """(M3) for a block of tokens: unscaled output [T, V] and final state."""
     E, layer, velocity = _signals(rule, state, k, v, beta, mu, real, starts, g)
     S, Z = trajectory.last(layer, state, E, k), trajectory.last(velocity, state, E, k)

@@ -36,6 +36,7 @@ from jaxtyping import Array, Float
 
 from dualform.rules import base
 from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules.chunks import over_chunks
 from dualform.rules.decay import decays, scores
 from dualform.rules.triangular import solve_unit_lower
 
@@ -143,13 +144,8 @@ def chunked(
     Cost: O(T (K V + chunk (K + V))) time, O(chunk^2 K) memory beside the tokens, T / chunk sequential steps; backward
     keeps one state per chunk.
     """
-
-    def body(S, chunk):
-        o, S = block(S, *chunk)
-        return S, o
-
     call, S, tokens = _call(q, k, v, g, a, b, initial_state, segment_ids)
-    o, S = base.over_chunks(body, S, tokens, chunk_size, len(call.k))
+    o, S = over_chunks(block, S, tokens, chunk_size)
     return call.finish(scale * o), S
 
 

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float
 from dualform import _check
 from dualform.rules import base, momentum, trajectory
 from dualform.rules.base import Dual, Tokens, Values
+from dualform.rules.chunks import over_chunks
 from dualform.rules.minibatch import Serving, at_minibatch, begins, first
 from dualform.rules.momentum import Momenta, State
 
@@ -138,12 +139,7 @@ def chunked(
     Cost: O(T (K V + chunk (K + V + chunk))) time, T / chunk sequential steps; backward keeps three matrices per chunk.
     """
     call, state, tokens = _call(q, k, v, beta, mu, g, minibatch, initial_state, segment_ids)
-
-    def body(states, chunk):
-        o, states = block(states, *chunk)
-        return states, o
-
-    o, (S, Z, _) = base.over_chunks(body, (*state, state.S), tokens, chunk_size, len(k))
+    o, (S, Z, _) = over_chunks(block, (*state, state.S), tokens, chunk_size)
     return call.finish(scale * o), State(S, Z)
 
 

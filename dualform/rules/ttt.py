@@ -38,6 +38,7 @@ from jaxtyping import Array, Float
 from dualform import _check
 from dualform.rules import base, trajectory
 from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules.chunks import over_chunks
 from dualform.rules.minibatch import Serving, at_minibatch, begins, first
 
 Steps = Float[Array, " T"]
@@ -167,21 +168,22 @@ def chunked(
     call, S, g, norm, begin = _call(q, k, v, beta, minibatch, norm, initial_state, segment_ids)
     if norm is not None:
         chunk_size = min(_check.count("chunk_size", chunk_size, least=1), minibatch)
-
-    def body(carry, chunk):
-        (S, start), (q, k, v, beta, begin, starts, g) = carry, chunk
-        whole = trajectory.plain(k, g)
-        if norm is None:
-            rows = trajectory.seen(whole, starts, first(begin))
-            E = trajectory.errors(rows, (S, start), k, v, beta)
-            start = trajectory.last(rows, (S, start), E, k)
-        else:
-            (_, start), E = _walk(norm, minibatch)((S, start), (k, v, beta, begin, starts))
-        return (trajectory.last(whole, (S,), E, k), start), trajectory.read(whole, (S,), E, k, q)
-
     tokens = call.q, call.k, call.v, call.gates["beta"], begin, call.starts, g
-    o, (S, _) = base.over_chunks(body, (S, S), tokens, chunk_size, len(k))
+    o, (S, _) = over_chunks(block, (S, S), tokens, chunk_size, shared={"norm": norm}, minibatch=minibatch)
     return call.finish(scale * o), S
+
+
+def block(states, q, k, v, beta, begin, starts, g, *, norm, minibatch):
+    """(T2), (T3) for a block of tokens: unscaled output [T, V] and the two states."""
+    S, start = states
+    whole = trajectory.plain(k, g)
+    if norm is None:
+        rows = trajectory.seen(whole, starts, first(begin))
+        E = trajectory.errors(rows, states, k, v, beta)
+        start = trajectory.last(rows, states, E, k)
+    else:
+        E, (_, start) = _walk(states, k, v, beta, begin, starts, norm=norm, minibatch=minibatch)
+    return trajectory.read(whole, (S,), E, k, q), (trajectory.last(whole, (S,), E, k), start)
 
 
 def _write(S, start, k_t, v_t, beta_t, norm):
@@ -200,40 +202,35 @@ def _errors(call, S, whole, norm, begin, minibatch):
         rows = trajectory.seen(whole, call.starts, first(begin))
         return trajectory.errors(rows, (S, S), call.k, call.v, call.gates["beta"])
     tokens = call.k, call.v, call.gates["beta"], begin, call.starts
-    return base.over_chunks(_walk(norm, minibatch), (S, S), tokens, minibatch, len(call.k))[0]
+    return over_chunks(_walk, (S, S), tokens, minibatch, shared={"norm": norm}, minibatch=minibatch)[0]
 
 
-def _walk(norm, minibatch):
-    """body(state, tokens) -> (state, E) for at most a minibatch of tokens, in which others may end and begin (T3).
+def _walk(states, k, v, beta, begin, starts, *, norm, minibatch):
+    """Error signals and states of at most a minibatch of tokens, in which others may end and begin (T3).
 
-    All tokens of one minibatch at once. The state is (S, S at the start of the minibatch in progress).
+    All tokens of one minibatch at once. The states are S and what it was when the minibatch in progress began.
     """
+    number, size = jnp.cumsum(begin) - begin[0], len(k)
 
-    def body(carry, tokens):
-        k, v, beta, begin, starts = tokens
-        number, size = jnp.cumsum(begin) - begin[0], len(k)
+    def train(carry, mine):
+        S, start, E = carry
+        if starts is not None:
+            S = jnp.where(jnp.any(starts & mine), 0, S)
+        start = jnp.where(jnp.any(begin & mine), S, start)
+        e = _signal(norm, base.dot(k, start.T), v, jnp.where(mine, beta, 0)[:, None])
+        return S + base.dot(e.T, k), start, E + e
 
-        def train(carry, mine):
-            S, start, E = carry
-            if starts is not None:
-                S = jnp.where(jnp.any(starts & mine), 0, S)
-            start = jnp.where(jnp.any(begin & mine), S, start)
-            e = _signal(norm, base.dot(k, start.T), v, jnp.where(mine, beta, 0)[:, None])
-            return S + base.dot(e.T, k), start, E + e
+    def train_if_any(carry, n):
+        mine = number == n
+        return jax.lax.cond(jnp.any(mine), train, lambda carry, _: carry, carry, mine), None
 
-        def train_if_any(carry, n):
-            mine = number == n
-            return jax.lax.cond(jnp.any(mine), train, lambda carry, _: carry, carry, mine), None
-
-        carry = *carry, jnp.zeros_like(v)
-        if starts is None:  # then at most two minibatches meet here
-            for n in range(1 if minibatch % size == 0 else 2):
-                carry = train(carry, number == n)
-        else:
-            carry, _ = jax.lax.scan(train_if_any, carry, jnp.arange(size))
-        return carry[:2], carry[2]
-
-    return body
+    carry = *states, jnp.zeros_like(v)
+    if starts is None:  # then at most two minibatches meet here
+        for n in range(1 if minibatch % size == 0 else 2):
+            carry = train(carry, number == n)
+    else:
+        carry, _ = jax.lax.scan(train_if_any, carry, jnp.arange(size))
+    return carry[2], carry[:2]
 
 
 def _norm(norm, V, dtype):

@@ -1,0 +1,162 @@
+r"""A rule folded over chunks of tokens, with a backward pass that keeps one state per chunk.
+
+A rule's block maps a state and some tokens to outputs and the next state. A sequence is that block, folded:
+
+$$ (o_{[j]}, S_{j+1}) = \mathrm{block}(S_j, \mathrm{tokens}_{[j]}), \qquad j = 0, \dots, T / C - 1.       \tag{U4} $$
+
+The forward pass keeps the states $S_j$ and nothing else. The backward pass takes the chunks from the last to the first
+and differentiates one block at a time, from its kept state:
+
+$$ (\bar S_j, \overline{\mathrm{tokens}}_{[j]})
+   = \mathrm{vjp}\bigl(\mathrm{block}, (S_j, \mathrm{tokens}_{[j]})\bigr)(\bar o_{[j]}, \bar S_{j+1}).     \tag{U5} $$
+
+Chunks are cut out of the sequences where they lie, and results are written where they belong. Handing them to
+`lax.scan` as [T / C, C, ...] means the same, but under `jax.vmap` over heads every sequence is transposed for it first:
+on a CPU that took as long as the products (4,096 tokens, 8 heads of width 64). Forward-mode derivatives of the fold are
+not defined; those of the other forms are.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dualform import _check
+
+
+class Fold(NamedTuple):
+    """What is the same for every chunk and is not an array."""
+
+    block: Callable
+    options: tuple[tuple[str, Any], ...]
+    size: int
+
+    def __call__(self, state, tokens, shared):
+        return self.block(state, *tokens, **shared, **dict(self.options))
+
+
+def over_chunks(block: Callable, state, tokens: tuple, chunk_size: int, *, shared: dict | None = None, **options):
+    """Folds a block over chunks of tokens (U4).
+
+    Args:
+        block: `block(state, *tokens, **shared, **options) -> (outputs, state)`; a function of a module, so that a call
+            outside `jit` finds the program that an earlier one compiled.
+        state: before the first token.
+        tokens: arrays [T, ...] or None. The last chunk is padded with zeros, which must be harmless: k = v = 0,
+            beta = 0 and g = 0 leave a state alone.
+        chunk_size: tokens a chunk, at least 1; it need not divide T.
+        shared: arrays that all chunks use, by name.
+        options: anything hashable that is not an array, by name.
+
+    Returns:
+        (outputs [T, ...], final state).
+
+    Cost: T / chunk blocks in sequence; the backward pass keeps T / chunk states, and computes each block once more.
+    """
+    fold = Fold(block, tuple(sorted(options.items())), _check.count("chunk_size", chunk_size, least=1))
+    T = len(jax.tree.leaves(tokens)[0])
+    end = -T % fold.size if T > fold.size else T == 0
+    if end:
+        tokens = jax.tree.map(lambda x: jnp.pad(x, [(0, end)] + [(0, 0)] * (x.ndim - 1)), tokens)
+    if T <= fold.size:
+        o, state = fold(state, tokens, shared or {})
+        return jax.tree.map(lambda x: x[:T], o), state
+    smooth, rest = (jax.tree.map(lambda x, keep=keep: x if _is_float(x) == keep else None, tokens) for keep in (1, 0))
+    o, state = _folded(fold, state, smooth, rest, shared or {})
+    return jax.tree.map(lambda x: x[:T], o), state
+
+
+@partial(jax.jit, static_argnums=0)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _folded(fold, state, smooth, rest, shared):
+    """(U4); `smooth` are the tokens that have derivatives, `rest` those that have none."""
+    o, state, _ = _forward(fold, state, smooth, rest, shared, keep=False)
+    return o, state
+
+
+def _keep(fold, state, smooth, rest, shared):
+    o, state, states = _forward(fold, state, smooth, rest, shared, keep=True)
+    return (o, state), (states, smooth, rest, shared)
+
+
+def _back(fold, kept, cotangents):
+    """(U5), from the last chunk to the first."""
+    states, smooth, rest, shared = kept
+    d_o, d_state = cotangents
+    count = len(jax.tree.leaves(states)[0])
+
+    def chunk(j, carry):
+        i = count - 1 - j
+        d_state, d_smooth, d_shared = carry
+
+        def block(state, smooth, shared):
+            return fold(state, _merged(smooth, _cut(rest, i, fold.size)), shared)
+
+        _, pull = jax.vjp(block, jax.tree.map(lambda x: x[i], states), _cut(smooth, i, fold.size), shared)
+        d_state, mine, more = pull((_cut(d_o, i, fold.size), d_state))
+        return d_state, _put(d_smooth, mine, i), jax.tree.map(jnp.add, d_shared, more)
+
+    carry = jax.tree.map(jnp.zeros_like, (d_state, smooth, shared))
+    carry = d_state, *_alike(carry[1:], (states, smooth, shared, d_o, d_state))
+    d_state, d_smooth, d_shared = jax.lax.fori_loop(0, count, chunk, carry)
+    return d_state, d_smooth, None, d_shared
+
+
+_folded.__wrapped__.defvjp(_keep, _back)
+
+
+def _forward(fold, state, smooth, rest, shared, *, keep: bool):
+    """Outputs, final state, and the states before each chunk if they are kept."""
+    tokens = _merged(smooth, rest)
+    T = len(jax.tree.leaves(tokens)[0])
+    count = T // fold.size
+    o, after = jax.eval_shape(lambda *x: fold(*x), state, _cut(tokens, 0, fold.size), shared)
+    state = jax.tree.map(lambda x, y: x.astype(y.dtype), state, after)
+    o = jax.tree.map(lambda x: jnp.zeros((T, *x.shape[1:]), x.dtype), o)
+    states = jax.tree.map(lambda x: jnp.zeros((count if keep else 0, *x.shape), x.dtype), state)
+
+    def chunk(i, carry):
+        o, state, states = carry
+        if keep:
+            states = jax.tree.map(lambda all, one: all.at[i].set(one), states, state)
+        mine, state = fold(state, _cut(tokens, i, fold.size), shared)
+        return _put(o, mine, i), state, states
+
+    o, states, state = _alike((o, states, state), (state, tokens, shared))
+    return jax.lax.fori_loop(0, count, chunk, (o, state, states))
+
+
+def _cut(tokens, i, size: int):
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size), tokens)
+
+
+def _put(whole, part, i):
+    return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, i * len(y), 0), whole, part)
+
+
+def _merged(smooth, rest):
+    """Tokens as they were before they were told apart."""
+    return jax.tree.map(lambda x, y: y if x is None else x, smooth, rest, is_leaf=lambda x: x is None)
+
+
+def _is_float(x) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def _alike(carry, others):
+    """The start of a loop, marked as different on every device where what meets it inside is (`jax.shard_map`)."""
+    axes = frozenset().union(*map(_varying, jax.tree.leaves(others)))
+
+    def mark(x):
+        new = tuple(axes - _varying(x))
+        return jax.lax.pcast(x, new, to="varying") if new else x
+
+    return jax.tree.map(mark, carry)
+
+
+def _varying(x) -> frozenset:
+    """The axes of a mesh along which a value differs, inside `jax.shard_map`."""
+    kind = jax.typeof(x)
+    return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying  # the name before JAX 0.10, and since
