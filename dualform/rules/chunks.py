@@ -44,9 +44,10 @@ def over_chunks(block: Callable, state, tokens: tuple, chunk_size: int, *, share
         block: `block(state, *tokens, **shared, **options) -> (outputs, state)`; a function of a module, so that a call
             outside `jit` finds the program that an earlier one compiled.
         state: before the first token.
-        tokens: arrays [T, ...] or None. The last chunk is padded with zeros, which must be harmless: k = v = 0,
-            beta = 0 and g = 0 leave a state alone.
-        chunk_size: tokens a chunk, at least 1; it need not divide T.
+        tokens: arrays [T, ...] or None. Where T is 0 the block gets one token of zeros, which must be harmless: k = v =
+            0, beta = 0 and g = 0 leave a state alone.
+        chunk_size: tokens a chunk, at least 1. Where it does not divide T, the last chunk is shorter, a program of its
+            own; padding would copy the sequences, which takes as long as the products.
         shared: arrays that all chunks use, by name.
         options: anything hashable that is not an array, by name.
 
@@ -57,15 +58,13 @@ def over_chunks(block: Callable, state, tokens: tuple, chunk_size: int, *, share
     """
     fold = Fold(block, tuple(sorted(options.items())), _check.count("chunk_size", chunk_size, least=1))
     T = len(jax.tree.leaves(tokens)[0])
-    end = -T % fold.size if T > fold.size else T == 0
-    if end:
-        tokens = jax.tree.map(lambda x: jnp.pad(x, [(0, end)] + [(0, 0)] * (x.ndim - 1)), tokens)
+    if T == 0:
+        tokens = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), tokens)
     if T <= fold.size:
         o, state = fold(state, tokens, shared or {})
         return jax.tree.map(lambda x: x[:T], o), state
     smooth, rest = (jax.tree.map(lambda x, keep=keep: x if _is_float(x) == keep else None, tokens) for keep in (1, 0))
-    o, state = _folded(fold, state, smooth, rest, shared or {})
-    return jax.tree.map(lambda x: x[:T], o), state
+    return _folded(fold, state, smooth, rest, shared or {})
 
 
 @partial(jax.jit, static_argnums=0)
@@ -85,23 +84,25 @@ def _back(fold, kept, cotangents):
     """(U5), from the last chunk to the first."""
     states, smooth, rest, shared = kept
     d_o, d_state = cotangents
-    count = len(jax.tree.leaves(states)[0])
+    count, last = divmod(_length(smooth), fold.size)
 
-    def chunk(j, carry):
-        i = count - 1 - j
+    def chunk(i, size, carry):
         d_state, d_smooth, d_shared = carry
 
         def block(state, smooth, shared):
-            return fold(state, _merged(smooth, _cut(rest, i, fold.size)), shared)
+            return fold(state, _merged(smooth, _cut(rest, i, fold.size, size)), shared)
 
-        _, pull = jax.vjp(block, jax.tree.map(lambda x: x[i], states), _cut(smooth, i, fold.size), shared)
-        d_state, mine, more = pull((_cut(d_o, i, fold.size), d_state))
-        return d_state, _put(d_smooth, mine, i), jax.tree.map(jnp.add, d_shared, more)
+        state = jax.tree.map(lambda x: x[i], states)
+        _, pull = jax.vjp(block, state, _cut(smooth, i, fold.size, size), shared)
+        d_state, mine, more = pull((_cut(d_o, i, fold.size, size), d_state))
+        return d_state, _put(d_smooth, mine, i, fold.size), jax.tree.map(jnp.add, d_shared, more)
 
-    carry = jax.tree.map(jnp.zeros_like, (d_state, smooth, shared))
-    carry = d_state, *_alike(carry[1:], (states, smooth, shared, d_o, d_state))
-    d_state, d_smooth, d_shared = jax.lax.fori_loop(0, count, chunk, carry)
-    return d_state, d_smooth, None, d_shared
+    zeros = jax.tree.map(jnp.zeros_like, (smooth, shared))
+    carry = d_state, *_alike(zeros, (states, smooth, shared, d_o, d_state))
+    if last:
+        carry = chunk(count, last, carry)
+    carry = jax.lax.fori_loop(0, count, lambda j, carry: chunk(count - 1 - j, fold.size, carry), carry)
+    return carry[0], carry[1], None, carry[2]
 
 
 _folded.__wrapped__.defvjp(_keep, _back)
@@ -110,30 +111,36 @@ _folded.__wrapped__.defvjp(_keep, _back)
 def _forward(fold, state, smooth, rest, shared, *, keep: bool):
     """Outputs, final state, and the states before each chunk if they are kept."""
     tokens = _merged(smooth, rest)
-    T = len(jax.tree.leaves(tokens)[0])
-    count = T // fold.size
-    o, after = jax.eval_shape(lambda *x: fold(*x), state, _cut(tokens, 0, fold.size), shared)
+    T = _length(smooth)
+    count, last = divmod(T, fold.size)
+    o, after = jax.eval_shape(lambda *x: fold(*x), state, _cut(tokens, 0, fold.size, fold.size), shared)
     state = jax.tree.map(lambda x, y: x.astype(y.dtype), state, after)
     o = jax.tree.map(lambda x: jnp.zeros((T, *x.shape[1:]), x.dtype), o)
-    states = jax.tree.map(lambda x: jnp.zeros((count if keep else 0, *x.shape), x.dtype), state)
+    states = jax.tree.map(lambda x: jnp.zeros((count + bool(last) if keep else 0, *x.shape), x.dtype), state)
 
-    def chunk(i, carry):
+    def chunk(i, size, carry):
         o, state, states = carry
         if keep:
             states = jax.tree.map(lambda all, one: all.at[i].set(one), states, state)
-        mine, state = fold(state, _cut(tokens, i, fold.size), shared)
-        return _put(o, mine, i), state, states
+        mine, state = fold(state, _cut(tokens, i, fold.size, size), shared)
+        return _put(o, mine, i, fold.size), state, states
 
-    o, states, state = _alike((o, states, state), (state, tokens, shared))
-    return jax.lax.fori_loop(0, count, chunk, (o, state, states))
-
-
-def _cut(tokens, i, size: int):
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * size, size), tokens)
+    carry = _alike((o, state, states), (state, tokens, shared))
+    carry = jax.lax.fori_loop(0, count, lambda i, carry: chunk(i, fold.size, carry), carry)
+    return chunk(count, last, carry) if last else carry
 
 
-def _put(whole, part, i):
-    return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, i * len(y), 0), whole, part)
+def _cut(tokens, i, chunk_size: int, size: int):
+    """The tokens of chunk i, of which the last may have fewer than the others."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * chunk_size, size), tokens)
+
+
+def _put(whole, part, i, chunk_size: int):
+    return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, i * chunk_size, 0), whole, part)
+
+
+def _length(tokens) -> int:
+    return len(jax.tree.leaves(tokens)[0])
 
 
 def _merged(smooth, rest):
