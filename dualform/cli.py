@@ -79,6 +79,25 @@ def build_parser() -> argparse.ArgumentParser:
     prove.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random draws (default 0)")
     prove.add_argument("--json", type=Path, metavar="FILE", help="write the certificate as JSON")
     prove.set_defaults(run=_prove)
+
+    bench = commands.add_parser(
+        "bench",
+        help="time the rules beside other libraries and this machine's matrix product",
+        description="Times forward and backward passes in turns, in one process for each rule and number of threads. "
+        "Other libraries are timed where they are installed; see the documentation for how.",
+    )
+    bench.add_argument("--rule", action="append", metavar="NAME", help="a rule (may be repeated; default: all four)")
+    bench.add_argument("--tokens", type=_natural, default=4096, metavar="N", help="tokens a sequence (default 4096)")
+    bench.add_argument("--batch", type=_natural, default=1, metavar="N", help="sequences (default 1)")
+    bench.add_argument("--heads", type=_natural, default=8, metavar="N", help="heads (default 8)")
+    bench.add_argument("--width", type=_natural, default=64, metavar="N", help="of keys and values (default 64)")
+    bench.add_argument("--threads", choices=("one", "all", "both"), default="both", help="default: both, one pinned")
+    bench.add_argument("--seconds", type=float, default=10.0, metavar="S", help="rounds of a rule and direction")
+    bench.add_argument("--no-peers", action="store_true", help="without other libraries")
+    bench.add_argument("--quick", action="store_true", help="without long sequences and memory, 2 seconds each")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write all times as JSON")
+    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg or .pdf)")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -121,7 +140,7 @@ def _writable(path: Path | None) -> None:
 
 
 @contextmanager
-def _progress():
+def _progress(command: str = "verify"):
     """A bar on a terminal, nothing in a pipe."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -132,7 +151,7 @@ def _progress():
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("verify")
+        task = bar.add_task(command)
         yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
 
 
@@ -212,6 +231,42 @@ def _prove(options) -> int:
     if options.json is not None:
         files.write_json(options.json, certificate.to_dict())
     return OK if certificate.equal else FAILED
+
+
+def _bench(options) -> int:
+    from dualform.bench import bench
+    from dualform.bench.problems import RULES
+    from dualform.bench.run import LENGTHS
+
+    for path in (options.json, options.plot):
+        _writable(path)
+    with _progress("bench") as progress:
+        report = bench(
+            rules=options.rule or RULES, T=options.tokens, B=options.batch, H=options.heads, K=options.width,
+            V=options.width, threads=options.threads, with_peers=not options.no_peers,
+            lengths=() if options.quick else LENGTHS, memory=not options.quick,
+            seconds=2.0 if options.quick else options.seconds, progress=progress,
+        ).to_dict()  # fmt: skip
+    _print_times(report)
+    if options.json is not None:
+        files.write_json(options.json, report)
+    if options.plot is not None:
+        from dualform import plots
+
+        plots.benchmark(report, options.plot)
+    return OK
+
+
+def _print_times(report) -> None:
+    from dualform.bench.report import tables
+
+    console = _console()
+    for title, columns, rows in tables(report):
+        table = _table(*((name, "left" if i == 0 else "right") for i, name in enumerate(columns)))
+        for row in rows:
+            table.add_row(*row)
+        console.print(title, highlight=False)
+        console.print(table)
 
 
 def _function(name: str):

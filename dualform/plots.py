@@ -93,3 +93,68 @@ def _panel(panel, dtype: str, table: dict[str, dict[str, tuple[float, float]]]) 
     panel.tick_params(axis="y", labelsize=8)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
+
+
+def benchmark(report: dict[str, Any], path: str | os.PathLike):
+    """One panel a rule and direction: the best time of each subject, and where the machine's product rate would put it.
+
+    Args:
+        report: `Report.to_dict()` of `dualform.bench`, or the JSON that it wrote; the first number of threads is drawn.
+        path: image file; the suffix chooses the format.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: nothing was timed, or the file cannot be written.
+    """
+    figure = draw_benchmark(report)
+    return files.replace(path, lambda p: figure.savefig(p, dpi=130, bbox_inches="tight"))
+
+
+def draw_benchmark(report: dict[str, Any]):
+    """The figure of `benchmark`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not report["speed"]:
+        raise ValueError("report: got no times, expected those of at least one rule")
+    threads = report["speed"][0]["threads"]
+    rows = [r for r in report["speed"] if r["threads"] == threads and r["subject"] != "matmul"]
+    rules, directions = (list(dict.fromkeys(r[name] for r in rows)) for name in ("rule", "direction"))
+    names = list(dict.fromkeys(r["subject"] for r in rows))
+    size = (4.2 * len(directions) + 3, (0.3 * len(names) + 0.5) * len(rules) + 1)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(rules), len(directions), sharey=True, squeeze=False)
+    for rule, line in zip(rules, panels, strict=True):
+        for direction, panel in zip(directions, line, strict=True):
+            _times(panel, names, {r["subject"]: r for r in rows if (r["rule"], r["direction"]) == (rule, direction)})
+            panel.set_title(f"{rule}, {direction}", fontsize=10)
+    for panel in panels[-1]:
+        panel.set_xlabel("milliseconds, best round")
+    panels[0, 0].invert_yaxis()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    r = rows[0]
+    sizes = f"T = {r['T']}, B = {r['B']}, H = {r['H']}, K = {r['K']}, V = {r['V']}"
+    figure.suptitle(f"Times on CPU, {threads} thread{'s' * (threads > 1)}: {sizes}, float32")
+    return figure
+
+
+def _times(panel, names: list[str], rows: dict[str, dict[str, Any]]) -> None:
+    for style, ours in ((("o", "blue", "dualform"), True), (("D", "orange", "other libraries"), False)):
+        marker, colour, label = style
+        seen = [(i, rows[n]["best_ms"]) for i, n in enumerate(names) if n in rows and n.startswith("dualform") == ours]
+        at, best = zip(*seen, strict=True) if seen else ((), ())
+        panel.plot(best, at, marker, color=OKABE_ITO[colour], label=label, markersize=6)
+    limit = [(i, rows[n]["product_flops"] / rows[n]["matmul_gflops"] / 1e6) for i, n in enumerate(names)
+             if n in rows and rows[n]["product_flops"]]  # fmt: skip
+    at, best = zip(*limit, strict=True) if limit else ((), ())
+    panel.plot(best, at, "|", color=OKABE_ITO["red"], markersize=11, markeredgewidth=2,
+               label="its products alone, at the machine's rate")  # fmt: skip
+    panel.set(xscale="log", ylim=(-0.6, len(names) - 0.4))
+    panel.set_yticks(range(len(names)), names, fontsize=8)
+    panel.grid(axis="x", color="0.9", which="both")
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)

@@ -102,7 +102,7 @@ def parallel(
 
 
 def chunked(
-    q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None, chunk_size: int = 64
+    q: Tokens, k: Tokens, v: Values, *, g: Gates, scale=1.0, initial_state=None, segment_ids=None, chunk_size: int = 16
 ) -> tuple[Values, State]:
     """`parallel` inside chunks, the state carried between them.
 
