@@ -19,8 +19,10 @@ AXES = {
     "M": "queries",
     "T": "steps",
     "B": "patterns of a minibatch",
+    "D": "model features",
+    "H": "heads",
 }
-FEATURES = ("V", "K")
+FEATURES = ("V", "K", "D", "H")
 
 Sizes = dict[str, tuple[int, str]]
 """Axis name -> its size, and the argument that set it."""

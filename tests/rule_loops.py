@@ -18,7 +18,8 @@ from dualform.laws.checks import output_shapes, pullback
 from dualform.prove import Input, identical
 from dualform.rules import gla, linear_attn, mesa, momentum, normalized, titans, ttt
 
-AXES = {"step": "T", "momentum": "T", "log decay": "T", "log decays": "T K", "ridge": "K", "number": ""}
+AXES = {"step": "T", "momentum": "T", "log decay": "T", "log decays": "T K", "direction": "T K", "ridge": "K",
+        "number": ""}  # fmt: skip
 """Kinds of arguments beside q, k, v, and their axes."""
 
 
@@ -119,7 +120,7 @@ def _real(rng, kind, shape):
 
 def _integer(rng, kind, shape):
     """Small integers, and keys with at most one entry: with step sizes 0 and 1 no squared loss grows."""
-    if kind == "key":
+    if kind in ("key", "direction"):
         return np.eye(shape[1])[rng.integers(0, shape[1], shape[0])] * rng.integers(-1, 2, (shape[0], 1))
     if kind.startswith("log"):
         return rng.choice([0.0, 0.0, -np.inf], shape)

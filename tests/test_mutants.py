@@ -10,7 +10,7 @@ import pytest
 
 from dualform.laws import LAWS
 from dualform.laws.checks import normal
-from dualform.laws.law import BOUNDED, PROVED
+from dualform.laws.law import BOUNDED, MEASURED, PROVED
 from dualform.testing.mutants import HARMLESS, MUTANTS, Mutant, Rate, catch_rate, caught, rate_of
 
 named = {"ids": lambda mutant: mutant.name.replace(" ", "_")}
@@ -18,26 +18,31 @@ HALF_THE_DIGITS = 2.0**-26
 """Rounding in float64 does not reach this far in six short steps, and no mistake is as small."""
 
 
-def outputs(form, arguments, gradient):
+def compiled(form, gradient):
     """Values, or the vector-Jacobian product with ones, in float64 and without the engine."""
 
     def pulled_back(*arguments):
         values, pull_back = jax.vjp(form, *arguments)
         return pull_back(jax.tree.map(jnp.ones_like, values))
 
-    with jax.enable_x64(True):
-        arguments = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), arguments)
-        return [np.asarray(x) for x in jax.tree.leaves(jax.jit(pulled_back if gradient else form)(*arguments))]
+    program = jax.jit(pulled_back if gradient else form, compiler_options={"xla_backend_optimization_level": 0})
+
+    def outputs(arguments):
+        with jax.enable_x64(True):
+            arguments = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), arguments)
+            return [np.asarray(x) for x in jax.tree.leaves(program(*arguments))]
+
+    return outputs
 
 
 def difference(mutant, gradient=False):
     """The largest relative difference from the original on a few draws; infinite where the mutant is not finite."""
     worst = 0.0
     for case in mutant.originals():
+        pair = [compiled(form, gradient) for form in (case.forms[mutant.form], mutant.replacement)]
         for seed in (5, 6, 7):
             arguments = (case.sample or functools.partial(normal, case))(np.random.default_rng(seed))
-            pair = [outputs(f, arguments, gradient) for f in (case.forms[mutant.form], mutant.replacement)]
-            for right, wrong in zip(*pair, strict=True):
+            for right, wrong in zip(*(outputs(arguments) for outputs in pair), strict=True):
                 assert right.shape == wrong.shape and np.isfinite(right).all()
                 gap = np.abs(np.where(np.isfinite(wrong), wrong, np.inf) - right)
                 worst = max(worst, float(np.max(gap / np.max(np.abs(right), initial=1.0), initial=0.0)))
@@ -80,6 +85,10 @@ def test_every_mutant_is_caught(mutant, record_property):
         assert difference(mutant) <= HALF_THE_DIGITS < difference(mutant, gradient=True)
     elif catch.stamp == BOUNDED:
         assert difference(mutant) > HALF_THE_DIGITS
+    elif (
+        catch.stamp == MEASURED
+    ):  # off by more than its uncertainty; the law itself is measured elsewhere
+        assert catch.reason.startswith("measured ")
     else:
         assert (found := re.search(r"f = (\S+), g = (\S+) on inputs", catch.reason)), catch.reason
         assert float(found[1]) != float(found[2])

@@ -2,16 +2,25 @@
 
 import importlib
 import inspect
+import json
 from pathlib import Path
 
 import equation_labels
+
+from dualform import plots
 
 MODULES = (
     "dualform.linear",
     "dualform.descent",
     "dualform.prove",
     "dualform.rules",
+    "dualform.attention",
+    "dualform.features",
+    "dualform.patch",
+    "dualform.peft",
+    "dualform.fewshot",
     "dualform.shard",
+    "dualform.bench",
     "dualform.laws",
     "dualform.testing",
     "dualform.cli",
@@ -94,6 +103,25 @@ def laws_page(laws) -> str:
     return "\n".join(rows) + "\n"
 
 
+def claims_page() -> str:
+    """Every claim with its verdict, and for each law that decides it what checking it gave just now."""
+    from dualform.laws.claims import CLAIMS, command, laws_of, number
+
+    rows = ["| | claim | source | verdict | because |", "|---|---|---|---|---|"]
+    for claim in CLAIMS:
+        verdict = ", ".join(f"*{word}*" for word in claim.verdict)
+        rows.append(f"| {claim.label} | {claim.claim} | {claim.source} | {verdict} | {claim.because} |")
+    rows += ["", "## The evidence", "", "| claim | law | stamp | number | command |", "|---|---|---|---|---|"]
+    for claim in CLAIMS:
+        for evidence in claim.evidence:
+            titles = "; ".join(law.title for law in laws_of(evidence)).replace("|", "\\|")
+            rows.append(
+                f"| {claim.label} | ({evidence.label}) {titles} | *{evidence.stamp}* | {number(evidence)} | "
+                f"`{command(evidence)}` |"
+            )
+    return "\n".join(rows) + "\n"
+
+
 def rules_page() -> str:
     """Every update rule in a section of its own: its equations, and what its record says of it."""
     from dualform.rules import RULES
@@ -113,16 +141,36 @@ def rules_page() -> str:
     return "\n".join(out)
 
 
+def benchmark_page(report: dict) -> str:
+    """The tables of a committed run of `dualform bench`."""
+    from dualform.bench.report import tables
+
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    machine = report["machine"]
+    out = [f"{machine['processor']}, {machine['cores']} cores, Python {report['python']}, {versions}.", ""]
+    for title, columns, rows in tables(report):
+        out += [f"**{title}**", "", f"| {' | '.join(columns)} |", "|---" + "|--:" * (len(columns) - 1) + "|"]
+        out += [f"| {' | '.join(row)} |" for row in rows] + [""]
+    return "\n".join(out)
+
+
 def write(app, config):
     """Write the pages, each only where it changed, so that an incremental build stays incremental."""
     target = Path(app.srcdir) / "_generated"
     target.mkdir(exist_ok=True)
     pages = {"api.md": api_page(), "labels.md": labels_page(Path(app.srcdir).parent)}
-    from dualform.laws import family, find, rules
+    from dualform.laws import FAMILY, find, rules
+    from dualform.testing.mutants import rules_common
 
-    chapters = {"L": find("L"), "O": find("O"), "rules": (*rules.LAWS, *family.LAWS)}
+    prefixes = ("L", "O", "IC", "SX", "MA", "FE", "CP", "PE")
+    chapters = {**{prefix: find(prefix) for prefix in prefixes}, "rules": (*rules.LAWS, *FAMILY)}
     pages |= {f"laws_{chapter}.md": laws_page(laws) for chapter, laws in chapters.items()}
     pages["rules.md"] = rules_page()
+    pages["planted.md"] = rules_common.table()
+    pages["claims.md"] = claims_page()
+    report = json.loads((Path(app.srcdir) / "bench.json").read_text(encoding="utf-8"))
+    pages["benchmark.md"] = benchmark_page(report)
+    plots.benchmark(report, target / "benchmark.png")
     for name, text in pages.items():
         if not (target / name).exists() or (target / name).read_text(encoding="utf-8") != text:
             (target / name).write_text(text, encoding="utf-8")

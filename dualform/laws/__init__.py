@@ -9,15 +9,29 @@ True
 
 from dataclasses import replace
 
-from dualform.laws import descent, family, linear, rules
+from dualform.laws import attention, calls, descent, family, features, fewshot, induction, linear, patch, peft, rules
 from dualform.laws.checks import Result as Result
 from dualform.laws.checks import check as check
 from dualform.laws.law import STAMPS as STAMPS
 from dualform.laws.law import Case as Case
+from dualform.laws.law import Experiment as Experiment
 from dualform.laws.law import Law as Law
 from dualform.laws.law import Measurement as Measurement
 
-LAWS: tuple[Law, ...] = (*linear.LAWS, *descent.LAWS, *rules.LAWS, *family.LAWS)
+FAMILY: tuple[Law, ...] = (*family.LAWS, *induction.LAWS, *calls.LAWS)
+"""The laws that rules share."""
+
+LAWS: tuple[Law, ...] = (
+    *linear.LAWS,
+    *descent.LAWS,
+    *rules.LAWS,
+    *FAMILY,
+    *attention.LAWS,
+    *features.LAWS,
+    *patch.LAWS,
+    *peft.LAWS,
+    *fewshot.LAWS,
+)
 
 
 def find(label: str) -> list[Law]:
@@ -45,6 +59,6 @@ def of_rule(name: str) -> list[Law]:
     """
     if name not in rules.LABELS:
         raise ValueError(f"rule: got {name!r}, expected one of {', '.join(rules.LABELS)}")
-    own = [law for law in rules.LAWS if law.label == rules.LABELS[name]]
-    shared = [(law, tuple(c for c in law.cases if name in c.name.replace(" ", "_"))) for law in family.LAWS]
+    own = [law for law in rules.LAWS if law.label in (rules.LABELS[name], rules.OTHER_LABELS.get(name))]
+    shared = [(law, tuple(c for c in law.cases if name in c.name.replace(" ", "_"))) for law in FAMILY]
     return [*own, *(replace(law, cases=cases) for law, cases in shared if cases)]

@@ -152,6 +152,8 @@ def _compare_forms(case: Case, arguments: tuple, dtype: str, result: Result) -> 
             if name == reference and dtype in HALF:
                 continue  # a definition says what is computed, not in how many bits
             bound = None if case.exact else jax.tree.map(np.add, rounding_bound(form, *rounded)[1], slack)
+            if case.within is not None and name != reference:  # the allowed difference, and its own rounding
+                bound = jax.tree.map(lambda b, *more: b + sum(more), bound, *_float64(case.within, rounded))
             entry = _difference(outputs[name], exact) if bound is None else _ratio(outputs[name], exact, bound)
             result.details.append({"case": case.name, "form": name, "dtype": dtype, **entry})
             result.worst = max(result.worst or 0.0, entry["ratio"])

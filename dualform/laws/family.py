@@ -6,14 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.laws.law import MEASURED, PROVED, REFUTED, Case, Law, Measurement
-from dualform.laws.rules import OPTIONS, K, T, V, gates, inputs, run
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law, Measurement
+from dualform.laws.rules import CHUNK, OPTIONS, K, T, V, everything, gates, inputs, per_token, read_out, run, state
 from dualform.prove import Input
 from dualform.rules import RULES, Rule
 
 CUT = 4
 """A multiple of the minibatch, where every rule may be split."""
-SEGMENTS = (0, 0, 0, 1, 1, -1, 2)
+SEGMENTS = (0, 1, 1, -1, 1, 2, 2)
+"""Three sequences, one with padding inside, across edges of chunks, out of step with the minibatches of the call."""
+PLACES = tuple(tuple(t for t in range(T) if SEGMENTS[t] == segment) for segment in range(max(SEGMENTS) + 1))
+"""The tokens of each sequence."""
 
 ROTATES = ("linear_attn", "retention", "delta", "gated_delta", "ttt", "momentum", "titans", "longhorn", "mesa")
 """Rules that any basis of the keys suits: no gate per channel, no feature map, mesa with one number lam."""
@@ -21,11 +24,7 @@ ROTATES = ("linear_attn", "retention", "delta", "gated_delta", "ttt", "momentum"
 
 def part(rule: Rule, gates: dict, start: int, stop: int | None) -> dict:
     """The gates of some tokens."""
-    return {name: x[start:stop] if gate_is_per_token(rule, name) else x for name, x in gates.items()}
-
-
-def gate_is_per_token(rule: Rule, name: str) -> bool:
-    return next(gate for gate in rule.gates if gate.name == name).axes != ""
+    return {name: x[start:stop] if per_token(rule, name) else x for name, x in gates.items()}
 
 
 def resumed(rule: Rule, form: str) -> Callable:
@@ -40,26 +39,46 @@ def resumed(rule: Rule, form: str) -> Callable:
     return split
 
 
-def packed(rule: Rule, form: str) -> Callable:
-    """Three sequences and a token of padding in one call."""
+def packed(rule: Rule, form: str, **static) -> Callable:
+    """Three sequences and a token of padding in one call; the initial state belongs to the first."""
+    return run(rule, form, segment_ids=np.array(SEGMENTS), **static)
 
-    def f(q, k, v, gates, scale):
-        return run(rule, form, segment_ids=np.array(SEGMENTS))(q, k, v, gates, None, scale)
+
+def packed_errors(rule: Rule) -> Callable:
+    """The read-out of the dual form of the three, beside the final state of the recurrence."""
+
+    def f(*arguments):
+        o = read_out(rule, segment_ids=np.array(SEGMENTS))(*arguments)
+        return o, packed(rule, "recurrent")(*arguments)[1]
 
     return f
+
+
+def chosen(rule: Rule, place: tuple[int, ...], q, k, v, gates) -> tuple:
+    """The arguments at some tokens."""
+
+    def at(x):
+        return jnp.concatenate([x[t : t + 1] for t in place])
+
+    return at(q), at(k), at(v), {name: at(x) if per_token(rule, name) else x for name, x in gates.items()}
+
+
+def scattered(parts: dict[tuple[int, ...], jax.Array]) -> jax.Array:
+    """Outputs at the places that they belong to, and zeros elsewhere."""
+    rows = {t: part[i] for place, part in parts.items() for i, t in enumerate(place)}
+    return jnp.stack([rows.get(t, jnp.zeros(V)) for t in range(T)])
 
 
 def separate(rule: Rule) -> Callable:
     """The same sequences in calls of their own; the final state is that of the last."""
 
-    def f(q, k, v, gates, scale):
-        out = []
-        for start, stop in ((0, 3), (3, 5), (6, 7)):
-            o, S = run(rule, "recurrent")(
-                q[start:stop], k[start:stop], v[start:stop], part(rule, gates, start, stop), None, scale
-            )
-            out.append(o)
-        return jnp.concatenate([*out[:2], jnp.zeros((1, V)), out[2]]), S
+    def f(q, k, v, gates, initial_state, scale):
+        parts = {}
+        for place in PLACES:
+            tokens = chosen(rule, place, q, k, v, gates)
+            parts[place], S = run(rule, "recurrent")(*tokens, initial_state, scale)
+            initial_state = None
+        return scattered(parts), S
 
     return f
 
@@ -73,7 +92,7 @@ def past(rule: Rule, form: str, changed: bool) -> Callable:
             tail = jax.tree.map(lambda x: x[CUT:], others[:3])
             q, k, v = (jnp.concatenate([x[:CUT], y]) for x, y in zip((q, k, v), tail, strict=True))
             gates = {
-                name: jnp.concatenate([x[:CUT], others[3][name][CUT:]]) if gate_is_per_token(rule, name) else x
+                name: jnp.concatenate([x[:CUT], others[3][name][CUT:]]) if per_token(rule, name) else x
                 for name, x in gates.items()
             }
         return f(q, k, v, gates, initial_state, scale)[0][:CUT]
@@ -114,13 +133,51 @@ def rotated(rule: Rule, turn: bool) -> Callable:
     return f
 
 
-def each(make: Callable[[Rule], tuple[dict, tuple]], names=tuple(RULES), gradient=False) -> tuple[Case, ...]:
+def each(make: Callable[[Rule], tuple[dict, tuple]], names=tuple(RULES), gradient=False, what="") -> tuple[Case, ...]:
     """One case a rule."""
     out = []
     for name in names:
         forms, quantified = make(RULES[name])
-        out.append(Case(name, forms, quantified, gradient=gradient))
+        out.append(Case(name + what, forms, quantified, gradient=gradient))
     return tuple(out)
+
+
+LARGE = 2**11
+"""Entries of values and states: more digits than 16-bit floats have, few enough for sums of products in float32."""
+
+
+def integers(rule: Rule) -> Callable:
+    """Inputs on which nothing rounds in float32: keys with one entry, gates that keep all or nothing.
+
+    Everything is then a sum of few entries of v and of the initial state, with whole coefficients (halves in longhorn).
+    """
+    k, t = np.eye(K)[np.arange(T) % K], np.arange(T)
+    per_token = {"beta": np.ones(T), "mu": t % 2, "g": np.where(t == CUT, -np.inf, 0.0), "lam": np.ones(())}
+    per_channel = {"a": -np.roll(k, 1, 1), "b": np.roll(k, 1, 1), "g": np.repeat(per_token["g"][:, None], K, 1)}
+
+    def odd(rng, shape):
+        return 2 * rng.integers(-LARGE // 2, LARGE // 2, shape) + 1
+
+    def draw(rng):
+        own = {name: (per_channel if len(x.shape) == 2 else per_token)[name] for name, x in gates(rule).items()}
+        if rule.name == "mesa":  # or H has small entries once the initial one is forgotten
+            own["beta"] = np.abs(odd(rng, (T,)))
+        S = jax.tree.map(lambda x: odd(rng, x.shape), state(rule), is_leaf=lambda x: isinstance(x, Input))
+        return rng.integers(-1, 2, (T, K)), k, odd(rng, (T, V)), own, S, 0.5
+
+    return draw
+
+
+def whole(rule: Rule) -> Case:
+    """All forms where none may round; of rules that divide the final state alone."""
+    all_forms = everything(rule)
+    if rule.name in ("normalized", "mesa"):
+        all_forms = {name: last_state(f) for name, f in all_forms.items()}
+    return Case(f"{rule.name}, integers", all_forms, inputs(rule), sample=integers(rule), exact=True)
+
+
+def last_state(form: Callable) -> Callable:
+    return lambda *arguments: form(*arguments)[1]
 
 
 def _split(rule):
@@ -128,9 +185,13 @@ def _split(rule):
 
 
 def _packed(rule):
-    q, k, v, own, _, scale = inputs(rule)
-    forms = {"separate": separate(rule), "recurrent": packed(rule, "recurrent"), "chunked": packed(rule, "chunked")}
-    return forms, (q, k, v, own, scale)
+    forms = {"recurrent": packed(rule, "recurrent"), "chunked": packed(rule, "chunked", chunk_size=CHUNK)}
+    return {"separate": separate(rule), **forms}, inputs(rule)
+
+
+def _packed_too(rule):
+    forms = {"descent": packed(rule, "descent"), "parallel": packed(rule, "parallel"), "errors": packed_errors(rule)}
+    return {"separate": separate(rule), **forms}, inputs(rule)
 
 
 def _causal(rule):
@@ -243,8 +304,12 @@ def ridge_limit(rng) -> Measurement:
 LAWS = (
     Law("F1", "a sequence may be cut and resumed from the state", r"f(x_{1..T}, S_0) = f(x_{c..T}, f(x_{1..c}, S_0))",
         each(_split), (PROVED,), domain="at multiples of the minibatch for ttt and titans"),
-    Law("F1", "packed sequences are separate sequences, and padding does nothing", "", each(_packed), (PROVED,),
+    Law("F1", "packed sequences are separate sequences, and padding does nothing", "",
+        (*each(_packed, gradient=True), *each(_packed_too, what=", other forms")), (PROVED,),
         domain="segment_ids with padding -1"),
+    Law("F1", "where whole numbers suffice no form rounds, not even at hard resets", "",
+        tuple(whole(rule) for rule in RULES.values()), (BOUNDED,),
+        domain="float32; of normalized and mesa the final states"),
     Law("F1", "no output depends on a later token", "", each(_causal), (PROVED,)),
     Law("F2", "outputs and states are linear in values and initial states", "",
         each(_linear, [n for n in RULES if n not in ("normalized", "mesa")]), (PROVED,),

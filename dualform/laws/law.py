@@ -25,6 +25,26 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """A measurement of programs that are given by name, so that a planted bug can take the place of one.
+
+    Args:
+        run: called with a random generator and the forms by keyword, returns a `Measurement`.
+        forms: name -> program.
+    """
+
+    run: Callable[..., Measurement]
+    forms: Mapping[str, Callable]
+
+    def __call__(self, rng: np.random.Generator) -> Measurement:
+        return self.run(rng, **self.forms)
+
+    def with_form(self, name: str, form: Callable) -> "Experiment":
+        """The same experiment with one form replaced, as a planted bug does."""
+        return replace(self, forms={**self.forms, name: form})
+
+
+@dataclass(frozen=True)
 class Case:
     """One setting of a law: programs of the same arguments that should agree, the first being the definition.
 
@@ -36,6 +56,8 @@ class Case:
         gradient: prove the vector-Jacobian products with respect to all arguments as well.
         exact: the bound is zero: `sample` draws integers on which no form may round.
         bounded: whether the bounded stamp is checked in this setting.
+        within: for an approximation, what the forms may differ by from the definition in exact arithmetic: a program of
+            the same arguments, added to the bound on rounding. None for an identity.
     """
 
     name: str
@@ -45,6 +67,7 @@ class Case:
     gradient: bool = True
     exact: bool = False
     bounded: bool = True
+    within: Callable | None = None
 
     def only(self, names: tuple[str, ...]) -> "Case":
         """The same case with some of its forms."""
@@ -83,7 +106,7 @@ class Law:
         cases: settings; for a refuted claim, forms that the claim says are equal.
         stamps: what it earns; `verify` fails where it does not.
         domain: for which inputs it holds.
-        measure: for a measured law, the experiment.
+        measure: for a measured law, the experiment; an `Experiment` where planted bugs are to be caught by it.
         source: whose claim or identity.
         dtypes: those in which it is bounded, all that are asked for if empty.
         draws: random inputs for the bounded stamp.

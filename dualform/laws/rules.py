@@ -14,6 +14,7 @@ from dualform.rules import RULES, Rule
 from dualform.rules.mesa import State as Mesa
 from dualform.rules.momentum import State as Moving
 from dualform.rules.normalized import State as Normalized
+from dualform.rules.ttt import LayerNorm
 
 T, K, V = 7, 3, 2
 CHUNK, MINIBATCH = 3, 2
@@ -24,6 +25,8 @@ LABELS = {
     "kda": "K2", "rwkv7": "W2", "ttt": "T2", "momentum": "M3", "titans": "J2", "longhorn": "H3", "mesa": "Z3",
 }  # fmt: skip
 """The equation that unrolls each rule."""
+OTHER_LABELS = {"ttt": "T3", "normalized": "N1"}
+"""The equation of those that are no rational functions under another option."""
 
 PATTERNS = {"no reset": (), "reset first": (0,), "reset in the middle": (3,), "resets last and before": (5, 6)}
 
@@ -70,7 +73,7 @@ def scaled(rule: Rule, scale) -> dict:
     return {} if rule.name in ("normalized", "mesa") else {"scale": scale}
 
 
-def run(rule: Rule, form: str, **static) -> Callable:
+def run(rule: Rule, form: str, /, **static) -> Callable:
     """A form as a function of `inputs`."""
     options = {**OPTIONS.get(rule.name, {}), **static}
 
@@ -80,14 +83,14 @@ def run(rule: Rule, form: str, **static) -> Callable:
     return f
 
 
-def by_step(rule: Rule, **static) -> Callable:
+def by_step(rule: Rule, /, **static) -> Callable:
     """The serving form, token by token."""
     options = {**OPTIONS.get(rule.name, {}), **static}
 
     def f(q, k, v, gates, state, scale):
         out = []
-        for t in range(T):
-            now = {name: x[t] if jnp.ndim(x) else x for name, x in gates.items()}
+        for t in range(len(q)):
+            now = {name: x[t] if per_token(rule, name) else x for name, x in gates.items()}
             o, state = rule.form("step")(state, q[t], k[t], v[t], **now, **scaled(rule, scale), **options)
             out.append(o)
         return jnp.stack(out), getattr(state, "state", state)
@@ -95,29 +98,46 @@ def by_step(rule: Rule, **static) -> Callable:
     return f
 
 
-def read_out(rule: Rule) -> Callable:
-    """(F2): the error signals read by the one `linear_attn`, from a zero initial state."""
-    options = OPTIONS.get(rule.name, {})
-
-    def f(q, k, v, gates, scale):
-        dual = rule.form("errors")(q, k, v, **gates, **options)
-        return linear_attn(*_attention(dual), **scaled(rule, scale))
-
-    return f
+def per_token(rule: Rule, name: str) -> bool:
+    """Whether a gate has an entry for every token; what is no gate, as a layer norm, has not."""
+    return any(gate.name == name and gate.axes for gate in rule.gates)
 
 
-def _attention(dual):
-    return dual.E, dual.X, dual.Q, dual.weights
+def read_out(rule: Rule, /, **static) -> Callable:
+    """(F2): the error signals read by the one `linear_attn`, and what is left of the initial state."""
+    options = {**OPTIONS.get(rule.name, {}), **static}
 
-
-def output(rule: Rule, form: str) -> Callable:
-    """The output of a form from a zero initial state."""
-    options = OPTIONS.get(rule.name, {})
-
-    def f(q, k, v, gates, scale):
-        return rule.form(form)(q, k, v, **gates, **scaled(rule, scale), **options)[0]
+    def f(q, k, v, gates, initial_state, scale):
+        dual = rule.form("errors")(q, k, v, **gates, initial_state=initial_state, **options)
+        o = linear_attn(dual.E, dual.X, dual.Q, dual.weights, **scaled(rule, scale))
+        if initial_state is None:
+            return o
+        return o + left_over(rule, dual.Q, k, v, gates, initial_state, scale, **options)
 
     return f
+
+
+READ_BY = {"normalized": "linear_attn", "mesa": "retention"}
+"""Rules whose queries change: with those of the dual form, the initial layer is read as another rule does."""
+
+
+def left_over(rule: Rule, Q, k, v, gates, initial_state, scale, /, **options):
+    """What the queries of the dual form read of the initial state: the recurrence over tokens that write nothing."""
+    options |= scaled(rule, scale)
+    if rule.name in READ_BY:
+        rule, initial_state = RULES[READ_BY[rule.name]], initial_state[0]
+        options = {name: x for name, x in options.items() if name == "segment_ids"}
+    silent = {name: 0 * x if name in ("beta", "a") else x for name, x in gates.items()}
+    if "norm" not in gates:
+        silent = {gate.name: silent[gate.name] for gate in rule.gates}
+    k, v, silent = jax.tree.map(lambda x: x.astype(Q.dtype), (k, 0 * v, silent))
+    return rule.form("recurrent")(Q, k, v, **silent, initial_state=initial_state, **options)[0]
+
+
+def output(rule: Rule, form: str, /, **static) -> Callable:
+    """The output of a form."""
+    f = run(rule, form, **static)
+    return lambda *arguments: f(*arguments)[0]
 
 
 def sample(rule: Rule) -> Callable:
@@ -144,38 +164,93 @@ def _positive(rng, shape):
     return np.abs(x) if len(shape) == 1 else x @ x.T if shape == (K, K) else x
 
 
-def forms(rule: Rule, *names: str) -> dict[str, Callable]:
+def forms(rule: Rule, /, *names: str, **static) -> dict[str, Callable]:
     """The recurrence and the forms that equal it."""
-    return {"recurrent": run(rule, "recurrent"), **{name: run(rule, name) for name in names}}
+    return {name: run(rule, name, **static) for name in ("recurrent", *names)}
+
+
+def everything(rule: Rule, /, **static) -> dict[str, Callable]:
+    """All forms that return outputs and the final state."""
+    chunked = {"chunked": run(rule, "chunked", chunk_size=CHUNK, **static)}
+    return {**forms(rule, "descent", "parallel", **static), **chunked, "step": by_step(rule, **static)}
+
+
+def signals(rule: Rule, /, **static) -> dict[str, Callable]:
+    """The output, and the read-out of the dual form."""
+    return {"recurrent": output(rule, "recurrent", **static), "errors": read_out(rule, **static)}
 
 
 def cases(rule: Rule) -> tuple[Case, ...]:
     """All forms; with gates also at hard resets; the dual form's read-out; chunks longer than the sequence; serving."""
-    chunked = {"chunked": run(rule, "chunked", chunk_size=CHUNK)}
-    patterns = PATTERNS if any(gate.log for gate in rule.gates) else {"": ()}
+    patterns = PATTERNS if any(gate.log for gate in rule.gates) else {"forms": ()}
     out = []
     for name, resets in patterns.items():
-        everything = {**forms(rule, "descent", "parallel"), **chunked, "step": by_step(rule)}
-        case = Case(name or "forms", everything, inputs(rule, resets), sample=sample(rule), gradient=not resets)
+        case = Case(name, everything(rule), inputs(rule, resets), sample=sample(rule), gradient=not resets)
         out.append(replace(case, bounded=not resets))
     long = {"recurrent": run(rule, "recurrent"), "chunked": run(rule, "chunked", chunk_size=64)}
     out.append(Case("one chunk", long, inputs(rule), gradient=False, bounded=False))
-    read = {"recurrent": output(rule, "recurrent"), "errors": read_out(rule)}
-    q, k, v, own, _, scale = inputs(rule)
-    out.append(Case("errors, read out", read, (q, k, v, own, scale), sample=_without_state(rule), gradient=False))
-    return tuple(out)
+    out.append(Case("errors, read out", signals(rule), inputs(rule), sample=sample(rule)))
+    if "reset in the middle" in patterns:
+        at_reset = inputs(rule, PATTERNS["reset in the middle"])
+        out.append(Case("errors at a reset", signals(rule), at_reset, gradient=False, bounded=False))
+    return (*out, *options_of(rule))
 
 
-def _without_state(rule: Rule) -> Callable:
-    def draw(rng):
-        q, k, v, own, _, scale = sample(rule)(rng)
-        return q, k, v, own, scale
+def options_of(rule: Rule) -> tuple[Case, ...]:
+    """The forms under options of which another value is the default."""
+    if rule.name == "momentum":
+        delta = {"rule": "delta"}
+        return (
+            Case("delta error", everything(rule, **delta), inputs(rule), sample=sample(rule)),
+            Case("delta errors, read out", signals(rule, **delta), inputs(rule), sample=sample(rule)),
+        )
+    if rule.name == "mesa":
+        # In exact arithmetic K iterations are an exact solve. A padded chunk would divide 0 by 0: one chunk of all.
+        cg = {"solver": "cg", "iterations": K}
+        one_chunk = {"chunked": run(rule, "chunked", chunk_size=T, **cg)}
+        iterated = {"exact": run(rule, "recurrent"), **forms(rule, "parallel", **cg), **one_chunk}
+        iterated |= {"step": by_step(rule, **cg)}
+        read = {"exact": output(rule, "recurrent"), "errors": read_out(rule, **cg)}
+        names = {"conjugate gradients": iterated, "conjugate gradients, read out": read}
+        return tuple(
+            Case(name, {n: from_root(f) for n, f in all_forms.items()}, ridges(inputs(rule)), gradient=False,
+                 bounded=False)
+            for name, all_forms in names.items()
+        )  # fmt: skip
+    return ()
 
-    return draw
+
+def ridges(quantified: tuple) -> tuple:
+    """The same, with one ridge per channel of the keys."""
+    q, k, v, own, start, scale = quantified
+    return q, k, v, {**own, "lam": Input((K,))}, start, scale
 
 
-LAWS = tuple(
-    Law(
+def from_root(form: Callable) -> Callable:
+    """From a state of mesa whose H is a sum of outer products, as conjugate gradients need it: given by its root."""
+
+    def f(q, k, v, gates, root, scale):
+        return form(q, k, v, gates, root._replace(H=root.H @ root.H.T), scale)
+
+    return f
+
+
+def normed(quantified: tuple) -> tuple:
+    """The same for ttt, trained through a layer norm."""
+    q, k, v, own, start, scale = quantified
+    norm = LayerNorm(Input((V,)), Input((V,)), Input(()))
+    return q, k, v, {**own, "norm": norm}, start, scale
+
+
+def sample_norm(rng):
+    q, k, v, own, start, scale = sample(RULES["ttt"])(rng)
+    norm = LayerNorm(rng.standard_normal(V), rng.standard_normal(V), rng.uniform(0.5, 1))
+    return q, k, v, {**own, "norm": norm}, start, scale
+
+
+def own_law(rule: Rule) -> Law:
+    """The law of a rule: every form is the same function."""
+    return Law(
         LABELS[rule.name],
         f"{rule.name}: every form is the same function",
         rule.recurrence,
@@ -187,5 +262,24 @@ LAWS = tuple(
         quick=("recurrent", "chunked"),
         full_only=() if rule.name in ("retention", "gated_delta") else (BOUNDED,),
     )
-    for rule in RULES.values()
-)
+
+
+def more_laws() -> tuple[Law, ...]:
+    """Forms that are no rational functions: a layer norm inside the update, and elu + 1 as the feature map."""
+    ttt, normalized = RULES["ttt"], RULES["normalized"]
+    elu = {"feature_map": "elu+1"}
+    return (
+        Law("T3", "ttt through a layer norm: every form is the same function", "",
+            (Case("forms", everything(ttt), normed(inputs(ttt)), sample=sample_norm),
+             Case("errors, read out", signals(ttt), normed(inputs(ttt)), sample=sample_norm)),
+            domain="any initial state", source=ttt.paper, dtypes=("float32", "bfloat16"), draws=1,
+            quick=("recurrent", "chunked"), full_only=(BOUNDED,)),
+        Law("N1", "normalized by elu + 1: every form is the same function", "",
+            (Case("forms", everything(normalized, **elu), inputs(normalized), sample=sample(normalized)),
+             Case("errors, read out", signals(normalized, **elu), inputs(normalized), sample=sample(normalized))),
+            (BOUNDED,), domain="any positive initial normaliser", source=normalized.paper,
+            dtypes=("float32", "bfloat16"), draws=1, quick=("recurrent", "chunked"), full_only=(BOUNDED,)),
+    )  # fmt: skip
+
+
+LAWS = (*(own_law(rule) for rule in RULES.values()), *more_laws())

@@ -32,6 +32,8 @@ from dualform.rules import (
 from dualform.rules.base import Dual as Dual
 from dualform.rules.base import Gate as Gate
 from dualform.rules.base import Rule as Rule
+from dualform.rules.heads import over_heads as over_heads
+from dualform.rules.packing import final_states as final_states
 
 BETA = Gate("beta", "T", "[0, 1], or [0, 2] for reflections")
 DECAY = Gate("g", "T", "[-inf, 0]", log=True)
@@ -42,13 +44,13 @@ _ALL = (
     Rule(
         "linear_attn", linear_attn, HEBBIAN, "SGD, step 1", r"S_t = S_{t-1} + v k^\top",
         paper="Katharopoulos et al. 2020, Transformers are RNNs (arXiv 2006.16236)",
-        aliases=("fla linear_attn", "fast-transformers causal_dot_product"),
+        aliases=("fla linear_attn", "fast-transformers causal_dot_product"), chunk=64,
     ),
     Rule(
         "normalized", normalized, HEBBIAN + " on [v, 1] with keys phi(k)", "SGD, step 1",
         r"S_t = S_{t-1} + v \phi(k)^\top,\ z_t = z_{t-1} + \phi(k),\ o = S\phi(q) / (z \cdot \phi(q))", state="S, z",
         paper="Katharopoulos et al. 2020, Transformers are RNNs (arXiv 2006.16236)",
-        aliases=("fla linear_attn(normalize=True)", "fast-transformers CausalLinearAttention"),
+        aliases=("fla linear_attn(normalize=True)", "fast-transformers CausalLinearAttention"), chunk=64,
     ),
     Rule(
         "retention", retention, HEBBIAN, "SGD with weight decay", r"S_t = e^{g} S_{t-1} + v k^\top", (DECAY,),
@@ -58,13 +60,13 @@ _ALL = (
     Rule(
         "gla", gla, HEBBIAN, "SGD with weight decay per key channel", r"S_t = S_{t-1} \mathrm{diag}(e^{g}) + v k^\top",
         (CHANNEL_DECAY,), paper="Yang et al. 2023, Gated Linear Attention (arXiv 2312.06635)",
-        aliases=("fla gla", "rwkv6"),
+        aliases=("fla gla", "rwkv6"), chunk=8,
     ),
     Rule(
         "delta", delta, SQUARED, "SGD, one step a token", r"S_t = S_{t-1} + \beta (v - S_{t-1} k) k^\top", (BETA,),
         stability="0 <= beta |k|^2 <= 2",
         paper="Schlag, Irie, Schmidhuber 2021 (arXiv 2102.11174); Yang et al. 2024 (arXiv 2406.06484)",
-        aliases=("fla delta_rule", "jax-linear-attention delta_rule", "rwkv-ops delta_net"),
+        aliases=("fla delta_rule", "jax-linear-attention delta_rule", "rwkv-ops delta_net"), chunk=64,
     ),
     Rule(
         "gated_delta", gated_delta, SQUARED, "SGD after weight decay",
@@ -76,13 +78,14 @@ _ALL = (
         "kda", kda, SQUARED, "SGD after weight decay per key channel",
         r"A = S_{t-1} \mathrm{diag}(e^{g}),\ S_t = A + \beta (v - A k) k^\top", (BETA, CHANNEL_DECAY),
         stability="0 <= beta |k|^2 <= 2", paper="Kimi Team 2025, Kimi Linear (arXiv 2510.26692)", aliases=("fla kda",),
+        chunk=8,
     ),
     Rule(
         "rwkv7", rwkv7, SQUARED + " and a semi-gradient", "generalised delta",
         r"S_t = S_{t-1} (\mathrm{diag}(e^{g}) + a b^\top) + v k^\top",
         (CHANNEL_DECAY, Gate("a", "T K", "any"), Gate("b", "T K", "any")),
         stability="|diag(e^g) + a b'| <= 1", paper="Peng et al. 2025, RWKV-7 (arXiv 2503.14456)",
-        aliases=("fla rwkv7, generalized_delta_rule.dplr",),
+        aliases=("fla rwkv7, generalized_delta_rule.dplr",), chunk=8,
     ),
     Rule(
         "ttt", ttt, SQUARED, "minibatch gradient descent",

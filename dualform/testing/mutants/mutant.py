@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dualform.laws import Case, Law, Result, check, find
-from dualform.laws.law import BOUNDED, PROVED
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, Experiment
 from dualform.prove.programs import Signature
 
-STAGES = ((PROVED, "value"), (PROVED, "gradient"), (BOUNDED, "value"))
+STAGES = ((PROVED, "value"), (PROVED, "gradient"), (BOUNDED, "value"), (MEASURED, "value"))
 """How a mutant is looked for, cheapest first."""
 
 
@@ -24,7 +24,8 @@ class Mutant:
         form: name of the form that it replaces.
         replacement: the wrong program, of the same arguments.
         description: the mistake, in one line.
-        case: name of the only case of the law that it replaces the form in; None for all that have it.
+        case: name of the only case of the law that it replaces the form in (of a measured law, its title); None for all
+            that have it.
     """
 
     name: str
@@ -38,28 +39,39 @@ class Mutant:
         if not self.planted():
             where = f" in case {self.case!r}" if self.case else ""
             raise ValueError(
-                f"form: got {self.form!r}{where}, expected a form of a proved or bounded law {self.label}; "
+                f"form: got {self.form!r}{where}, expected a form of a proved, bounded or measured law {self.label}; "
                 "see dualform.laws.find"
             )
 
     def planted(self) -> list[Law]:
-        """The laws with the form replaced: one law per case, the smallest first, with only the two forms."""
+        """The laws with the form replaced: one law per case, the smallest first, with only the two forms.
+
+        Measured laws come last, those whose measurement is an `Experiment` with such a form.
+        """
         laws = [law for law in find(self.label) if PROVED in law.stamps or BOUNDED in law.stamps]
-        return [
+        by_case = [
             replace(law, cases=(self._plant(case),), quick=())
             for law in laws
             for case in sorted(law.cases, key=_size)
             if self.form in case.forms and self.case in (None, case.name)
         ]
+        measured = [
+            replace(law, cases=(), stamps=(MEASURED,), measure=law.measure.with_form(self.form, self.replacement))
+            for law in find(self.label)
+            if isinstance(law.measure, Experiment) and self.form in law.measure.forms
+            if self.case in (None, law.title)
+        ]
+        return by_case + measured
 
     def originals(self) -> list[Case]:
-        """The cases as they are, in the order of `planted`."""
-        return [case for law in self.planted() for case in _original(law).cases if case.name == law.cases[0].name]
+        """The cases as they are, in the order of `planted`; measured laws have none."""
+        planted = [law for law in self.planted() if law.cases]
+        return [case for law in planted for case in _original(law).cases if case.name == law.cases[0].name]
 
     def _plant(self, case: Case) -> Case:
         first = next(iter(case.forms))
         kept = {name: form for name, form in case.forms.items() if name in (first, self.form)}
-        kept = kept if len(kept) > 1 else dict(case.forms)  # the definition itself is replaced
+        kept = kept if len(kept) > 1 else dict([*case.forms.items()][:2])  # the definition itself is replaced
         return replace(case, forms=kept).with_form(self.form, self.replacement)
 
 
@@ -69,11 +81,11 @@ class Catch:
 
     Attributes:
         mutant: its name.
-        law, case: the law, as "label: title", and its case.
-        stamp: "proved" or "bounded", the stamp that the law did not earn.
+        law, case: the law, as "label: title", and its case; of a measured law its title.
+        stamp: "proved", "bounded" or "measured", the stamp that the law did not earn.
         of: "value" or "gradient".
-        verdict: "refuted" by a counterexample, "off" by more than its bound, "vacuous" for a bound that says nothing,
-            or "undecided": neither proof nor bound could be derived.
+        verdict: "refuted" by a counterexample, "off" by more than its bound or its uncertainty, "vacuous" for a bound
+            that says nothing, or "undecided": neither proof nor bound could be derived.
         reason: the law's message.
     """
 
@@ -89,8 +101,8 @@ class Catch:
 def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",)) -> Catch | None:
     """Checks the mutant's law, with the mutant in place, at one stamp after the other until one is not earned.
 
-    Values are proved first, then gradients, then values are bounded in floating point. What is certain (a
-    counterexample, an error beyond the bound) goes before what could not be derived.
+    Values are proved first, then gradients, then values are bounded in floating point, then measured. What is certain
+    (a counterexample, an error beyond the bound) goes before what could not be derived.
 
     Args:
         mutant: which.
@@ -116,8 +128,8 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
             result = check(law, stamp, seed=seed, quick=quick, dtypes=dtypes)
             if result.earned == stamp:
                 continue
-            verdict = _verdict(result)
-            catch = Catch(mutant.name, law.name, law.cases[0].name, stamp, of, verdict, result.reason)
+            verdict, case = _verdict(result), law.cases[0].name if law.cases else law.title
+            catch = Catch(mutant.name, law.name, case, stamp, of, verdict, result.reason)
             if verdict in ("refuted", "off"):
                 return catch
             undecided = undecided or catch
@@ -129,6 +141,8 @@ def _verdict(result: Result) -> str:
         return next(entry["verdict"] for entry in result.details if entry["verdict"] != "proved")
     if result.earned == "vacuous":
         return "vacuous"
+    if result.stamp == MEASURED:
+        return "off"
     return "off" if not (result.worst or 0.0) <= 1.0 else "undecided"
 
 

@@ -1,0 +1,62 @@
+"""The list of claims: complete, each verdict resting on laws that exist and carry the stamps that it states."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from dualform.laws import LAWS, find
+from dualform.laws.claims import CLAIMS, OPEN, READ, command, laws_of, number
+
+
+def test_every_claim_is_there_once_and_none_is_empty():
+    assert [claim.label for claim in CLAIMS] == [f"C{i}" for i in range(1, 46)]
+    assert all(claim.claim and claim.source and claim.because for claim in CLAIMS)
+    assert len({claim.claim for claim in CLAIMS}) == len(CLAIMS)
+    with pytest.raises(ValueError, match=r"verdict: got \('true',\), expected some of"):
+        replace(CLAIMS[0], verdict=("true",))
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.label)
+def test_a_verdict_rests_on_laws_that_exist_and_carry_its_stamps(claim):
+    for evidence in claim.evidence:
+        named = laws_of(evidence)
+        assert named, f"{claim.label}: no law {evidence.label} is {evidence.stamp} with {evidence.title!r} in its title"
+        assert all(evidence.stamp in law.stamps for law in named)
+        assert {law.name for law in named} <= {law.name for law in find(evidence.label)}  # what the command checks
+        assert command(evidence) == f"dualform verify --only {evidence.label}"
+    if claim.verdict in ((OPEN,), (READ,)):
+        assert claim.verdict == (OPEN,) or not claim.evidence
+    else:
+        assert {evidence.stamp for evidence in claim.evidence} == set(claim.verdict)
+
+
+def test_chapters_one_to_seven_leave_open_only_what_they_cannot_decide():
+    decided = {claim.label for claim in CLAIMS if claim.verdict != (OPEN,)}
+    assert decided == {f"C{i}" for i in (1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 19, 20, 34, 35, 38, 39, 40, 41, 45)}
+    for claim in CLAIMS:
+        if claim.verdict == (OPEN,):
+            assert claim.because.startswith(("waits for the runs on language models", "waits for the chapter"))
+
+
+def test_laws_that_cite_a_claim_are_its_evidence():
+    """Where a law's source says "claim C9", that claim's entry names a law of its label, or says it is open."""
+    cited = 0
+    for law in LAWS:
+        if law.source.startswith(("reading", "carrying")) or law.label.startswith(("PE", "CP", "FE")):
+            continue  # these cite a claim as what they carry further, or list more laws than an entry needs
+        for label in re.findall(r"\bC\d+\b", law.source):
+            claim = next(claim for claim in CLAIMS if claim.label == label)
+            labels = {evidence.label for evidence in claim.evidence}
+            assert law.label in labels or (label == "C1" and law.label == "L6"), (law.name, label)
+            cited += 1
+    assert cited >= 15
+
+
+def test_numbers_of_the_evidence_are_those_of_the_checks():
+    evidence = {e.stamp: e for claim in CLAIMS for e in claim.evidence if e.label in ("IC8", "IC11")}
+    assert re.fullmatch(r"P\(false\) \de-\d\d", number(evidence["proved"]))
+    assert re.fullmatch(r"0\.\d+ in \[0\.\d+, 0\.\d+\], control -?\S+", number(evidence["measured"]))
+    assert re.fullmatch(r"\S+ in place of \S+", number(evidence["refuted"]))
+    bounded = next(e for claim in CLAIMS for e in claim.evidence if e.stamp == "bounded" and e.label == "FE11")
+    assert re.fullmatch(r"error/bound 0\.\d\d", number(bounded))
