@@ -22,3 +22,18 @@ from dualform.prove import rounding_bound as rounding_bound  # isort: skip
 
 # 4  the family of update rules
 from dualform.rules import RULES as RULES  # isort: skip
+from dualform.rules import over_heads as over_heads  # isort: skip
+
+# 5  attention as implicit finetuning
+from dualform.attention import ft_update as ft_update  # isort: skip
+from dualform.attention import icl_split as icl_split  # isort: skip
+from dualform.attention import moattn as moattn  # isort: skip
+from dualform.attention import softmax_attn as softmax_attn  # isort: skip
+from dualform.attention import softmax_split as softmax_split  # isort: skip
+
+# 6  softmax in feature space
+from dualform.features import softmax_gaps as softmax_gaps  # isort: skip
+from dualform.features import surrogate as surrogate  # isort: skip
+
+# 7  a context as a patch
+from dualform.patch import context_patch as context_patch  # isort: skip

@@ -1,4 +1,4 @@
-"""Chapter 5: features against double loops, errors against quadrature and exact series, what random draws must be."""
+"""Chapter 6: features against double loops, errors against quadrature and exact series, what random draws must be."""
 
 import math
 from fractions import Fraction

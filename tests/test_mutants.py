@@ -85,9 +85,7 @@ def test_every_mutant_is_caught(mutant, record_property):
         assert difference(mutant) <= HALF_THE_DIGITS < difference(mutant, gradient=True)
     elif catch.stamp == BOUNDED:
         assert difference(mutant) > HALF_THE_DIGITS
-    elif (
-        catch.stamp == MEASURED
-    ):  # off by more than its uncertainty; the law itself is measured elsewhere
+    elif catch.stamp == MEASURED:  # off by more than its uncertainty; the law itself is measured elsewhere
         assert catch.reason.startswith("measured ")
     else:
         assert (found := re.search(r"f = (\S+), g = (\S+) on inputs", catch.reason)), catch.reason

@@ -1,4 +1,4 @@
-"""Chapter 6: a context as a patch, against loops, exact integers and a real attention layer."""
+"""Chapter 7: a context as a patch, against loops, exact integers and a real attention layer."""
 
 import re
 from fractions import Fraction
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dualform import patch
 from dualform.laws import check, find
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED
-from dualform.laws.patch import gated, mlp, rows_of_digits
+from dualform.laws.patch_forms import gated, mlp, rows_of_digits
 from dualform.prove import identical, rounding_bound
 from dualform.rules.ttt import LayerNorm
 from dualform.testing.mutants import MUTANTS

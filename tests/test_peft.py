@@ -1,4 +1,4 @@
-"""Chapter 7: light finetuning, against rational loops and real training runs on digits."""
+"""Chapter 8: light finetuning, against rational loops and real training runs on digits."""
 
 import re
 from fractions import Fraction

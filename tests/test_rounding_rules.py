@@ -227,6 +227,7 @@ def test_choices_that_rounding_cannot_change_are_taken():
     holds(lambda x: lax.cond(x[0] > 1, lambda: x * 0.1, lambda: x), x)
     holds(lambda x: lax.while_loop(lambda s: jnp.sum(s) < 100, lambda s: s * 1.7, x), x)
     holds(lambda x: x[jnp.argmax(x)] * x[jnp.argsort(x)], x)
+    holds(lambda x: jnp.max(x, axis=1), np.zeros((0, 3), np.float32))
     holds(lambda x: lax.fori_loop(0, 5, lambda i, s: s * 0.3 + x[i % 3], x), x)
 
 

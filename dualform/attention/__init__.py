@@ -1,4 +1,4 @@
-r"""Chapter 4 of the source documents' argument: attention as implicit finetuning.
+r"""Chapter 5. Attention as implicit finetuning.
 
 The claim is that a head which reads demonstrations does what finetuning does, because its output can be written
 $F_{ICL}(q) = (W_{ZSL} + \Delta W_{ICL})\, q$, and a finetuned head's $F_{FT}(q) = (W_{ZSL} + \Delta W_{FT})\, q$. The

@@ -1,4 +1,4 @@
-r"""Chapter 5. Softmax attention as linear attention in feature space, and what is lost when the softmax is dropped.
+r"""Chapter 6. Softmax attention as linear attention in feature space, and what is lost when the softmax is dropped.
 
 If features $\phi$ have the inner product $\phi(q) \cdot \phi(k) = e^{q \cdot k}$, then softmax attention is linear
 attention (L2) with keys $\phi(k_i)$ and a rescaled query, a layer that was trained on them and is read twice:

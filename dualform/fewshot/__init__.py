@@ -1,4 +1,4 @@
-"""Real data for chapters 4 to 6: a small attention network that learns to follow demonstrations of handwritten digits.
+"""Real data for chapters 5 to 7: a small attention network that learns to follow demonstrations of handwritten digits.
 
 `train` makes it in a quarter of a minute; `measure` asks what the exact split, the gate, the three gaps of first order
 and the context patch are on the queries, keys, values and streams that it really has.

@@ -1,4 +1,4 @@
-"""What the theory of chapters 4 to 6 says about the queries, keys, values and streams of a trained network."""
+"""What the theory of chapters 5 to 7 says about the queries, keys, values and streams of a trained network."""
 
 from typing import NamedTuple
 

@@ -7,6 +7,7 @@
 True
 """
 
+import re
 from dataclasses import replace
 
 from dualform.laws import attention, calls, descent, family, features, fewshot, induction, linear, patch, peft, rules
@@ -60,5 +61,10 @@ def of_rule(name: str) -> list[Law]:
     if name not in rules.LABELS:
         raise ValueError(f"rule: got {name!r}, expected one of {', '.join(rules.LABELS)}")
     own = [law for law in rules.LAWS if law.label in (rules.LABELS[name], rules.OTHER_LABELS.get(name))]
-    shared = [(law, tuple(c for c in law.cases if name in c.name.replace(" ", "_"))) for law in FAMILY]
+    shared = [(law, tuple(c for c in law.cases if name in _rules_in(c.name))) for law in FAMILY]
     return [*own, *(replace(law, cases=cases) for law, cases in shared if cases)]
+
+
+def _rules_in(case: str) -> list[str]:
+    """The words of a case's name, with the rules that it spells in two words as they are called."""
+    return re.findall(r"\w+", case.replace("gated delta", "gated_delta").replace("linear attention", "linear_attn"))

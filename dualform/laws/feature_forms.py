@@ -1,4 +1,4 @@
-"""Both sides of the laws of chapter 5, as they are written, and the library's programs beside them."""
+"""Both sides of the laws of chapter 6, as they are written, and the library's programs beside them."""
 
 from math import factorial
 

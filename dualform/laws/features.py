@@ -1,4 +1,4 @@
-"""The laws of chapter 5: softmax attention in feature space, and what dropping the softmax drops."""
+"""The laws of chapter 6: softmax attention in feature space, and what dropping the softmax drops."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Chapters 4 to 6 on real data: what the split, the gaps and the patch are in a network that learned to use context.
+"""Chapters 5 to 7 on real data: what the split, the gaps and the patch are in a network that learned to use context.
 
 The network is trained once, from a fixed seed, on episodes of handwritten digits (`dualform.fewshot`); a law measures
 unseen digits. Intervals are over episodes.

@@ -1,4 +1,4 @@
-"""The measurements of chapter 5: random features by Monte Carlo, against their formulas, with controls.
+"""The measurements of chapter 6: random features by Monte Carlo, against their formulas, with controls.
 
 Intervals are five standard errors to either side. All forms can be replaced, so that planted bugs can be measured.
 """

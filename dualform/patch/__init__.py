@@ -1,4 +1,4 @@
-r"""Chapter 6. A context as a patch of the next weight.
+r"""Chapter 7. A context as a patch of the next weight.
 
 A contextual layer, say attention, turns a token into a vector: z when the token sees its whole context, a when it sees
 less. Whatever it is, the next layer multiplies that vector by a weight W, and then

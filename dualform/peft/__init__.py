@@ -1,4 +1,4 @@
-r"""Chapter 7. Light finetuning: low-rank factors, adapters, prefixes, scales and biases as dual forms.
+r"""Chapter 8. Light finetuning: low-rank factors, adapters, prefixes, scales and biases as dual forms.
 
 Full finetuning writes patterns $e_i x_i^\top$ into a weight (L1). Light methods freeze the weight and train something
 smaller beside it. What they train still receives outer products, so each of them is attention over its training data,

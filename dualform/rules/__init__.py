@@ -60,7 +60,7 @@ _ALL = (
     Rule(
         "gla", gla, HEBBIAN, "SGD with weight decay per key channel", r"S_t = S_{t-1} \mathrm{diag}(e^{g}) + v k^\top",
         (CHANNEL_DECAY,), paper="Yang et al. 2023, Gated Linear Attention (arXiv 2312.06635)",
-        aliases=("fla gla", "rwkv6"), chunk=8,
+        aliases=("fla gla", "rwkv6 (nearly: it reads before it writes, and adds a bonus u)"), chunk=8,
     ),
     Rule(
         "delta", delta, SQUARED, "SGD, one step a token", r"S_t = S_{t-1} + \beta (v - S_{t-1} k) k^\top", (BETA,),

@@ -7,6 +7,8 @@ of each) and q in (R2) covers the hull of both branches.
 A comparison that rounding can flip becomes `Doubtful`; `select_n` takes hulls there, and nothing else may use it.
 """
 
+import math
+
 import numpy as np
 
 from dualform.prove.errors import unsupported
@@ -218,7 +220,7 @@ def reduce_extreme(tape: Tape, eqn, x: Node) -> list:
         winner, candidates = winners(x, axes, sign)
     shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     z = x.z.ravel()[winner].reshape(shape)
-    r = np.moveaxis(x.r, axes, range(-len(axes), 0)).reshape(*shape, -1)
+    r = np.moveaxis(x.r, axes, range(-len(axes), 0)).reshape(candidates.shape)
     unclear = (candidates.sum(axis=-1) > 1) & (np.where(candidates, r, 0.0).max(axis=-1) > 0)
     spread = np.where(unclear, np.where(candidates, r, 0.0).max(axis=-1), 0.0)
     moved = tape.gather([x], winner.reshape(shape))
@@ -233,15 +235,15 @@ def reduce_extreme(tape: Tape, eqn, x: Node) -> list:
 def winners(x: Node, axes: tuple, sign: float):
     """Flat indices of the extremes, and which elements might be one in some execution."""
     back = range(-len(axes), 0)
-    lead = int(np.prod([n for i, n in enumerate(x.shape) if i not in axes]))
-    numbers = np.moveaxis(np.arange(x.z.size).reshape(x.shape), axes, back).reshape(lead, -1)
-    z = sign * np.moveaxis(x.z, axes, back).reshape(lead, -1)
-    r = np.moveaxis(x.r, axes, back).reshape(lead, -1)
+    shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
+    rows = math.prod(shape), math.prod(x.shape[i] for i in axes)
+    numbers = np.moveaxis(np.arange(x.z.size).reshape(x.shape), axes, back).reshape(rows)
+    z = sign * np.moveaxis(x.z, axes, back).reshape(rows)
+    r = np.moveaxis(x.r, axes, back).reshape(rows)
     best = z.argmax(axis=-1)
     winner = np.take_along_axis(numbers, best[:, None], 1)[:, 0]
     floor = np.where(np.isnan(z - r), -np.inf, z - r).max(axis=-1, keepdims=True)
-    shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    return winner, (~(z + r < floor)).reshape(*shape, -1)
+    return winner, (~(z + r < floor)).reshape(*shape, rows[1])
 
 
 def arg_extreme(tape: Tape, eqn, x: Node) -> list:

@@ -1,4 +1,4 @@
-"""Wrong programs for chapter 6, a context as a patch. Each is a mistake that someone makes."""
+"""Wrong programs for chapter 7, a context as a patch. Each is a mistake that someone makes."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dualform import patch
-from dualform.laws.patch import NORMS, averaged, mlp, projected
+from dualform.laws.patch_forms import NORMS, averaged, mlp, projected
 from dualform.patch import least_norm
 from dualform.testing.mutants.mutant import Mutant
 

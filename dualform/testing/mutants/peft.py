@@ -1,11 +1,11 @@
-"""Wrong programs for chapter 7, light finetuning. Each is a mistake that someone makes."""
+"""Wrong programs for chapter 8, light finetuning. Each is a mistake that someone makes."""
 
 import jax
 import jax.numpy as jnp
 
 from dualform import linear, peft
 from dualform.laws import peft as laws
-from dualform.laws.peft import LINEAR, TANH, averaged, exponentials, flat
+from dualform.laws.peft_forms import LINEAR, TANH, averaged, exponentials, flat
 from dualform.testing.mutants.mutant import Mutant
 
 # (PE1) to (PE5): LoRA, as functions of W, A [r, K], U [V, r], E [T, B, V], X [T, B, K], a query and the scale
