@@ -255,3 +255,26 @@ def test_mistakes_of_final_states_are_named():
         call(g=g + 1)
     with pytest.raises(ValueError, match="ids that decrease"):
         call(ids=ids[::-1], g=g)
+
+
+# The form "auto" ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_auto_is_the_form_that_was_measured_to_be_fastest(name, monkeypatch):
+    """As programs: one block up to the rule's own chunk, chunks beyond it and wherever the size of a chunk is given."""
+    rule = next(x for x in FAMILY.values() if x.module is RULES[name].module)
+    record, forms = RULES[name], []
+
+    def traced(n, **more):
+        q, k, v, gates, state = rule.draw(n, seed=0)
+        monkeypatch.setattr(rule.module, "parallel", lambda *a, **m: forms.append("parallel") or kept[0](*a, **m))
+        monkeypatch.setattr(rule.module, "chunked", lambda *a, **m: forms.append(m["chunk_size"]) or kept[1](*a, **m))
+        return record(q, k, v, **gates, **rule.options, initial_state=rule.make_state(*state), **more)
+
+    kept = rule.module.parallel, rule.module.chunked
+    for n in (1, record.chunk, record.chunk + 1):
+        o, _ = traced(n)
+        assert o.shape == (n, rule.V)
+    traced(5, chunk_size=2)
+    assert forms == ["parallel", "parallel", record.chunk, 2]
