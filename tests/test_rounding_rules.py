@@ -228,6 +228,8 @@ def test_choices_that_rounding_cannot_change_are_taken():
     holds(lambda x: lax.while_loop(lambda s: jnp.sum(s) < 100, lambda s: s * 1.7, x), x)
     holds(lambda x: x[jnp.argmax(x)] * x[jnp.argsort(x)], x)
     holds(lambda x: jnp.max(x, axis=1), np.zeros((0, 3), np.float32))
+    holds(lambda x: jnp.prod(x, axis=1), np.zeros((2, 0), np.float32))
+    holds(lambda x: jnp.prod(x, axis=0), np.zeros((0, 2), np.float32))
     holds(lambda x: lax.fori_loop(0, 5, lambda i, s: s * 0.3 + x[i % 3], x), x)
 
 

@@ -9,6 +9,8 @@ Terms that are zero in every execution (a causal mask) take no part, so row t of
 Products have no such bound without a condition on n; they are charged gamma_n.
 """
 
+import math
+
 import numpy as np
 
 from dualform.prove import structure
@@ -131,7 +133,8 @@ def reduce_prod(tape: Tape, eqn, x: Node) -> list[Node]:
 
     def derivative(v):
         lines = np.moveaxis(v, axes, back)
-        flat = lines.reshape(*lines.shape[: lines.ndim - len(axes)], -1)
+        kept = lines.shape[: lines.ndim - len(axes)]
+        flat = lines.reshape(*kept, math.prod(lines.shape[len(kept) :]))
         return Sum(axes, np.moveaxis(_others(flat).reshape(lines.shape), back, axes))
 
     return [_multiplied(tape, x, lambda v: v.prod(axis=axes), derivative, unit_of(eqn))]
@@ -139,6 +142,8 @@ def reduce_prod(tape: Tape, eqn, x: Node) -> list[Node]:
 
 def _others(lines):
     """For each element the product of the others along the last axis."""
+    if not lines.shape[-1]:
+        return lines
     ones = np.ones((*lines.shape[:-1], 1))
     before = np.concatenate([ones, np.cumprod(lines, -1)[..., :-1]], -1)
     after = np.concatenate([np.flip(np.cumprod(np.flip(lines, -1), -1), -1)[..., 1:], ones], -1)
