@@ -143,6 +143,8 @@ def draw_benchmark(report: dict[str, Any]):
 
 
 def _times(panel, names: list[str], rows: dict[str, dict[str, Any]]) -> None:
+    from matplotlib import ticker
+
     for style, ours in ((("o", "blue", "dualform"), True), (("D", "orange", "other libraries"), False)):
         marker, colour, label = style
         seen = [(i, rows[n]["best_ms"]) for i, n in enumerate(names) if n in rows and n.startswith("dualform") == ours]
@@ -154,6 +156,9 @@ def _times(panel, names: list[str], rows: dict[str, dict[str, Any]]) -> None:
     panel.plot(best, at, "|", color=OKABE_ITO["red"], markersize=11, markeredgewidth=2,
                label="its products alone, at the machine's rate")  # fmt: skip
     panel.set(xscale="log", ylim=(-0.6, len(names) - 0.4))
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
     panel.set_yticks(range(len(names)), names, fontsize=8)
     panel.grid(axis="x", color="0.9", which="both")
     for side in ("top", "right"):

@@ -101,8 +101,8 @@ def test_every_page_is_in_a_table_of_contents():
 
 
 def test_there_are_notebooks_numbered_in_reading_order():
-    assert len(NOTEBOOKS) >= 3
-    assert [int(path.name[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
+    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+    assert len(numbers) >= 10 and numbers == sorted(set(numbers))  # those of later chapters leave room
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, **named)

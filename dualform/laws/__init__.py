@@ -10,7 +10,20 @@ True
 import re
 from dataclasses import replace
 
-from dualform.laws import attention, calls, descent, family, features, fewshot, induction, linear, patch, peft, rules
+from dualform.laws import (
+    attention,
+    calls,
+    descent,
+    devices,
+    family,
+    features,
+    fewshot,
+    induction,
+    linear,
+    patch,
+    peft,
+    rules,
+)
 from dualform.laws.checks import Result as Result
 from dualform.laws.checks import check as check
 from dualform.laws.law import STAMPS as STAMPS
@@ -19,7 +32,7 @@ from dualform.laws.law import Experiment as Experiment
 from dualform.laws.law import Law as Law
 from dualform.laws.law import Measurement as Measurement
 
-FAMILY: tuple[Law, ...] = (*family.LAWS, *induction.LAWS, *calls.LAWS)
+FAMILY: tuple[Law, ...] = (*family.LAWS, *induction.LAWS, *calls.LAWS, *devices.LAWS)
 """The laws that rules share."""
 
 LAWS: tuple[Law, ...] = (

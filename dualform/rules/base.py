@@ -245,6 +245,11 @@ def resets(g: Array | None, starts: Array | None, like: Array) -> Array | None:
     return jnp.where(starts.reshape(-1, *(1,) * (g.ndim - 1)), -jnp.inf, g)
 
 
+SHORT = 128
+"""Tokens of the longest block whose decays are summed by products and masks, T^3 and T^2 additions, which are faster
+than cumulative sums while they are few."""
+
+
 def spans(g: Array) -> Array:
     r"""The log decay between two tokens of g [T] or [T, K], $\sum_{i < s \le t} g_s$ at [t, i], and -inf where i > t.
 
@@ -253,19 +258,19 @@ def spans(g: Array) -> Array:
     """
     T = len(g)
     s, i = jnp.arange(T)[:, None], jnp.arange(T)[None, :]
-    if g.ndim == 1:  # a product with zeros and ones sums all spans; a reset, which is none of its numbers, cuts them
+    if g.ndim == 1 and T <= SHORT:  # a product with zeros and ones sums all spans; a reset, no number of it, cuts them
         reset = g == -jnp.inf
         part = jnp.sum(_up_to(reset), axis=1)
         total = dot(_up_to(jnp.where(reset, 0, g)), (s > i).astype(g.dtype))
         return jnp.where((s >= i) & (part[:, None] == part[None, :]), total, -jnp.inf)
-    later = (s > i)[..., None]
+    later = (s > i).reshape(T, T, *(1,) * (g.ndim - 1))
     total = jnp.cumsum(jnp.where(later, g[:, None], 0), axis=0)
-    return jnp.where((s >= i)[..., None], total, -jnp.inf)
+    return jnp.where((s >= i).reshape(later.shape), total, -jnp.inf)
 
 
 def from_start(g: Array) -> Array:
     r"""The log decay from the initial state up to and with each token, $\sum_{s \le t} g_s$."""
-    return jnp.sum(_up_to(g), axis=1) if g.ndim == 1 else jnp.cumsum(g, axis=0)
+    return jnp.sum(_up_to(g), axis=1) if g.ndim == 1 and len(g) <= SHORT else jnp.cumsum(g, axis=0)
 
 
 def _up_to(g: Float[Array, " T"]) -> Float[Array, "T T"]:
@@ -276,7 +281,7 @@ def _up_to(g: Float[Array, " T"]) -> Float[Array, "T T"]:
 
 def to_end(g: Array) -> Array:
     r"""The log decay after each token up to the end, $\sum_{s > t} g_s$, summed as it stands."""
-    if g.ndim == 1:
+    if g.ndim == 1 and len(g) <= SHORT:
         t = jnp.arange(len(g))
         return jnp.sum(jnp.where(t[:, None] < t[None, :], g[None, :], 0), axis=1)
     return jnp.cumsum(jnp.concatenate([g[1:], jnp.zeros_like(g[:1])])[::-1], axis=0)[::-1]
