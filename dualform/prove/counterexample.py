@@ -13,6 +13,7 @@ So where the runs agree, the programs as they were traced are evaluated exactly 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import prod
 
@@ -57,7 +58,9 @@ class Search:
             return self._by_floats(rng) or self._exactly(rng)
 
     def _by_floats(self, rng) -> Counterexample | None:
-        pair = [jax.jit(lambda leaves, h=h: jax.tree.leaves(self.signature.call(h, leaves))) for h in (self.f, self.g)]
+        # A few hundred small points: compiling takes longer than running.
+        compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+        pair = [compiled(lambda leaves, h=h: jax.tree.leaves(self.signature.call(h, leaves))) for h in (self.f, self.g)]
 
         def run(leaves: Values) -> list[Values]:
             return [[np.asarray(x) for x in h(leaves)] for h in pair]
