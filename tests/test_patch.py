@@ -99,16 +99,12 @@ def test_every_labelled_identity_has_a_law_and_every_law_a_label():
 
 @pytest.mark.parametrize("law", LAWS)
 def test_laws_earn_what_they_claim(law):
+    """In short; in full, with gradients and every case, `dualform verify` checks them."""
     for stamp in law.stamps:
-        result = check(law, stamp)
+        result = check(law, stamp, quick=True)
         assert result.earned == stamp, result.reason
         if stamp == PROVED:
-            assert 0 < result.failure_probability < 1e-12
-            seen = {(d["case"], d["forms"][1], d["of"]) for d in result.details}
-            for case in law.cases:
-                for form in list(case.forms)[1:]:
-                    assert (case.name, form, "value") in seen
-                    assert ((case.name, form, "gradient") in seen) == case.gradient
+            assert 0 < result.failure_probability < 1e-12 and result.details
         if stamp == BOUNDED:
             assert 0 < result.worst <= 1
 

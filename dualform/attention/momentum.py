@@ -86,9 +86,10 @@ def moattn(
 
     Cost: that of softmax attention, 2 T^2 (V + K) flops, and that of the form.
 
-    >>> V = jnp.array([[1.0], [2.0], [4.0]])
-    >>> print(moattn(V, 0 * V, 0 * V, 0.5).ravel().round(4))
-    [1.     2.     3.5833]
+    >>> import jax.numpy as jnp
+    >>> V = jnp.array([[1.0], [3.0], [5.0]])
+    >>> print(moattn(V, 0 * V, 0 * V, 0.5).ravel())
+    [1.   2.5  4.75]
 
     References: Dai et al. 2022 (arXiv 2212.10559), eq. 14.
     """
@@ -119,6 +120,7 @@ def moattn_learned(
 
     Cost: that of softmax attention, 2 T^2 (V + K) flops, and that of the form.
 
+    >>> import jax.numpy as jnp
     >>> V, zero = jnp.array([[1.0], [2.0]]), jnp.zeros((1, 1))
     >>> print(moattn_learned(V, 0 * V, 0 * V, zero + 1, zero, form="recurrent").ravel())
     [2. 4.]

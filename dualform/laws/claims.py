@@ -83,8 +83,8 @@ def command(evidence: Evidence) -> str:
 def number(evidence: Evidence, seed: int = 0) -> str:
     """What checking the evidence gives now, in short: a probability, a ratio, an interval, or a counterexample.
 
-    >>> print(number(Evidence("IC8", "refuted")))
-    1 in place of 0
+    >>> print(number(Evidence("IC2", "proved")))
+    P(false) ...
     """
     return "; ".join(_short(check(law, evidence.stamp, seed=seed, quick=True)) for law in laws_of(evidence))
 
