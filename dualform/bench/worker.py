@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dualform.bench import memory, ours, peers, timing
 from dualform.bench.flops import product_flops
 from dualform.bench.problems import BOTH, FORWARD, Problem, inputs, useful_flops
+from dualform.bench.subjects import jax_function
 
 
 def main() -> None:
@@ -51,13 +52,8 @@ def _speed(task) -> Iterator[dict]:
 
 def _products(subject, problem, arrays) -> int:
     """The flops of matrix products in the program that was timed."""
-    import jax
-    import jax.numpy as jnp
-
-    f = subject.load(problem.rule)
-    if problem.direction == FORWARD:
-        return product_flops(lambda x: f(**x), subject.arrays(arrays))
-    return product_flops(jax.grad(lambda x: 0.5 * jnp.sum(f(**x) ** 2)), subject.arrays(arrays))
+    timed = jax_function(subject.load(problem.rule), problem.direction == BOTH)
+    return product_flops(timed, subject.arrays(arrays))
 
 
 def _row(problem, task, name, version, times, rate, product=None) -> dict:
