@@ -47,7 +47,7 @@ def array(name: str, value, layouts: str, sizes: Sizes | None = None, *, finite:
     x = float_array(name, value)
     alternatives = [layout.split() for layout in layouts.split("|")]
     for axes in alternatives:
-        if len(axes) == x.ndim and all(sizes.get(a, (s,))[0] == s for a, s in zip(axes, x.shape, strict=True)):
+        if _fits(axes, x.shape, sizes):
             break
     else:
         raise ValueError(f"{name}: got shape {x.shape}, expected {_expected(alternatives, sizes)}; reshape {name}")
@@ -154,6 +154,12 @@ def require_finite(name: str, x) -> None:
         raise ValueError(
             f"{name}: got {float(x)}{where}, expected finite numbers; find where it arose and mend it there"
         )
+
+
+def _fits(axes: list[str], shape: tuple[int, ...], sizes: Sizes) -> bool:
+    """Whether a shape has these axes, of the sizes that are known; an axis that is named twice has one size."""
+    seen = {axis: size for axis, (size, _) in sizes.items()}
+    return len(axes) == len(shape) and all(seen.setdefault(a, s) == s for a, s in zip(axes, shape, strict=True))
 
 
 def _expected(alternatives: list[list[str]], sizes: Sizes) -> str:

@@ -5,10 +5,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from dualform import files
+from dualform import cli_regression, files, terminal
+from dualform.terminal import natural
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -51,9 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
         "recorded training. Exit status: 0 all stamps earned, 1 not all, 2 bad usage.",
     )
     verify.add_argument("--quick", action="store_true", help="fewer cases, float32 only, under 30 seconds")
+    verify.add_argument("--thorough", action="store_true", help="also the laws that train networks: about half an hour")
+    verify.add_argument("--runs", type=Path, metavar="FOLDER", help="keep the networks of --thorough here, and resume")
     verify.add_argument("--only", metavar="LABEL", help="one equation label (L3), a chapter's letter (O), or 'digits'")
     verify.add_argument("--rule", metavar="NAME", help="the laws of one update rule (gated_delta)")
-    verify.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random draws (default 0)")
+    verify.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of all random draws (default 0)")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     verify.add_argument("--plot", type=Path, metavar="FILE", help="draw error against bound (.png, .svg or .pdf)")
     verify.set_defaults(run=_verify)
@@ -75,8 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--input", action="append", default=[], metavar="SHAPE[:log]", required=True,
         help="shape of the next argument, e.g. 4,3; 'scalar' for a number; ':log' for a log-domain input",
     )  # fmt: skip
-    prove.add_argument("--trials", type=_natural, default=3, metavar="N", help="independent draws (default 3)")
-    prove.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random draws (default 0)")
+    prove.add_argument("--trials", type=natural, default=3, metavar="N", help="independent draws (default 3)")
+    prove.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of all random draws (default 0)")
     prove.add_argument("--json", type=Path, metavar="FILE", help="write the certificate as JSON")
     prove.set_defaults(run=_prove)
 
@@ -87,36 +89,35 @@ def build_parser() -> argparse.ArgumentParser:
         "Other libraries are timed where they are installed; see the documentation for how.",
     )
     bench.add_argument("--rule", action="append", metavar="NAME", help="a rule (may be repeated; default: all four)")
-    bench.add_argument("--tokens", type=_natural, default=4096, metavar="N", help="tokens a sequence (default 4096)")
-    bench.add_argument("--batch", type=_natural, default=1, metavar="N", help="sequences (default 1)")
-    bench.add_argument("--heads", type=_natural, default=8, metavar="N", help="heads (default 8)")
-    bench.add_argument("--width", type=_natural, default=64, metavar="N", help="of keys and values (default 64)")
+    bench.add_argument("--tokens", type=natural, default=4096, metavar="N", help="tokens a sequence (default 4096)")
+    bench.add_argument("--batch", type=natural, default=1, metavar="N", help="sequences (default 1)")
+    bench.add_argument("--heads", type=natural, default=8, metavar="N", help="heads (default 8)")
+    bench.add_argument("--width", type=natural, default=64, metavar="N", help="of keys and values (default 64)")
     bench.add_argument("--threads", choices=("one", "all", "both"), default="both", help="default: both, one pinned")
     bench.add_argument("--seconds", type=float, default=10.0, metavar="S", help="rounds of a rule and direction")
+    bench.add_argument("--training", action="store_true", help="time the training of linear self-attention instead")
     bench.add_argument("--no-peers", action="store_true", help="without other libraries")
     bench.add_argument("--quick", action="store_true", help="without long sequences and memory, 2 seconds each")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all times as JSON")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg or .pdf)")
     bench.set_defaults(run=_bench)
+    cli_regression.add(commands)
     return parser
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {value}")
-    return value
 
 
 def _verify(options) -> int:
     from dualform.verify import plan, script, verify
 
-    chosen = dict(quick=options.quick, only=options.only, rule=options.rule, seed=options.seed)
+    chosen = dict(
+        quick=options.quick, thorough=options.thorough, only=options.only, rule=options.rule, seed=options.seed
+    )
+    if options.runs is not None and not options.thorough:
+        raise ValueError("--runs: is for --thorough; add it")
     plan(**chosen)  # an unknown label is bad usage, before any work
     for path in (options.json, options.plot):
-        _writable(path)
-    with _progress() as progress:
-        report = verify(**chosen, progress=progress)
+        terminal.writable(path)
+    with terminal.progress() as bar:
+        report = verify(**chosen, runs=options.runs, progress=bar)
     _print_report(report)
     if options.json is not None:
         files.write_json(options.json, report.to_dict())
@@ -130,50 +131,8 @@ def _verify(options) -> int:
     return OK if report.passed else FAILED
 
 
-def _writable(path: Path | None) -> None:
-    """Fails before the work, not after it."""
-    if path is not None:
-        if not path.parent.is_dir():
-            raise ValueError(f"{path}: the folder {path.parent} does not exist; make it first")
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder, expected the name of a file")
-
-
-@contextmanager
-def _progress(command: str = "verify"):
-    """A bar on a terminal, nothing in a pipe."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(command)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
-
-
-def _table(*columns: tuple[str, str]):
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=name == "law", overflow="fold")  # type: ignore[arg-type]
-    return table
-
-
-def _console():
-    """As wide as the terminal; in a pipe wide enough for any row."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=140)
-
-
 def _print_report(report) -> None:
-    table = _table(
+    table = terminal.table(
         ("law", "left"),
         ("", "left"),
         ("stamp", "left"),
@@ -187,7 +146,7 @@ def _print_report(report) -> None:
         chance = "" if r.failure_probability is None else f"{r.failure_probability:.0e}"
         style = styles.get(r.earned, "green")
         table.add_row(r.label, r.title, f"[{style}]{r.earned}[/]", worst, chance, f"{r.seconds:.1f}")
-    console = _console()
+    console = terminal.console()
     console.print(table)
     for r in report.results:
         for d in r.details:
@@ -214,10 +173,10 @@ def _list(options) -> int:
         fields = ("label", "title", "statement", "stamps", "domain", "source")
         files.write_json(options.json, [{k: getattr(law, k) for k in fields} for law in laws])
         return OK
-    table = _table(("law", "left"), ("", "left"), ("stamps", "left"), ("domain", "left"))
+    table = terminal.table(("law", "left"), ("", "left"), ("stamps", "left"), ("domain", "left"))
     for law in laws:
         table.add_row(law.label, law.title, ", ".join(law.stamps), law.domain)
-    _console().print(table)
+    terminal.console().print(table)
     return OK
 
 
@@ -225,7 +184,7 @@ def _prove(options) -> int:
     from dualform.prove import identical
 
     f, g = (_function(name) for name in (options.f, options.g))
-    _writable(options.json)
+    terminal.writable(options.json)
     certificate = identical(f, g, *map(_input, options.input), trials=options.trials, seed=options.seed)
     print(certificate)
     if options.json is not None:
@@ -233,21 +192,39 @@ def _prove(options) -> int:
     return OK if certificate.equal else FAILED
 
 
+def _bench_training(options) -> int:
+    from dualform.bench.training import bench_training, tables
+
+    counts = {"one": (1,), "all": (os.cpu_count() or 1,), "both": (1, os.cpu_count() or 1)}[options.threads]
+    with terminal.progress("bench") as bar:
+        report = bench_training(
+            threads=tuple(dict.fromkeys(counts)), seconds=2.0 if options.quick else options.seconds,
+            with_peers=not options.no_peers, progress=bar,
+        )  # fmt: skip
+    _print_tables(tables(report))
+    if options.json is not None:
+        files.write_json(options.json, report)
+    return OK
+
+
 def _bench(options) -> int:
     from dualform.bench import bench
     from dualform.bench.problems import RULES
+    from dualform.bench.report import tables
     from dualform.bench.run import LENGTHS
 
     for path in (options.json, options.plot):
-        _writable(path)
-    with _progress("bench") as progress:
+        terminal.writable(path)
+    if options.training:
+        return _bench_training(options)
+    with terminal.progress("bench") as bar:
         report = bench(
             rules=options.rule or RULES, T=options.tokens, B=options.batch, H=options.heads, K=options.width,
             V=options.width, threads=options.threads, with_peers=not options.no_peers,
             lengths=() if options.quick else LENGTHS, memory=not options.quick,
-            seconds=2.0 if options.quick else options.seconds, progress=progress,
+            seconds=2.0 if options.quick else options.seconds, progress=bar,
         ).to_dict()  # fmt: skip
-    _print_times(report)
+    _print_tables(tables(report))
     if options.json is not None:
         files.write_json(options.json, report)
     if options.plot is not None:
@@ -257,12 +234,10 @@ def _bench(options) -> int:
     return OK
 
 
-def _print_times(report) -> None:
-    from dualform.bench.report import tables
-
-    console = _console()
-    for title, columns, rows in tables(report):
-        table = _table(*((name, "left" if i == 0 else "right") for i, name in enumerate(columns)))
+def _print_tables(tables) -> None:
+    console = terminal.console()
+    for title, columns, rows in tables:
+        table = terminal.table(*((name, "left" if i == 0 else "right") for i, name in enumerate(columns)))
         for row in rows:
             table.add_row(*row)
         console.print(title, highlight=False)

@@ -123,10 +123,12 @@ def draw_benchmark(report: dict[str, Any]):
     rows = [r for r in report["speed"] if r["threads"] == threads and r["subject"] != "matmul"]
     rules, directions = (list(dict.fromkeys(r[name] for r in rows)) for name in ("rule", "direction"))
     names = list(dict.fromkeys(r["subject"] for r in rows))
-    size = (4.2 * len(directions) + 3, (0.3 * len(names) + 0.5) * len(rules) + 1)
-    figure = Figure(figsize=size, layout="constrained")
+    lengths = [r for r in report["lengths"] if "cold_ns_per_token" in r]
+    heights = (0.3 * len(names) + 0.5) * len(rules) + 1, 3.2
+    figure = Figure(figsize=(4.2 * len(directions) + 3, sum(heights[: 1 + bool(lengths)])), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(rules), len(directions), sharey=True, squeeze=False)
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights) if lengths else [figure]
+    panels = parts[0].subplots(len(rules), len(directions), sharey=True, squeeze=False)
     for rule, line in zip(rules, panels, strict=True):
         for direction, panel in zip(directions, line, strict=True):
             _times(panel, names, {r["subject"]: r for r in rows if (r["rule"], r["direction"]) == (rule, direction)})
@@ -135,11 +137,33 @@ def draw_benchmark(report: dict[str, Any]):
         panel.set_xlabel("milliseconds, best round")
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    parts[0].legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     r = rows[0]
     sizes = f"T = {r['T']}, B = {r['B']}, H = {r['H']}, K = {r['K']}, V = {r['V']}"
-    figure.suptitle(f"Times on CPU, {threads} thread{'s' * (threads > 1)}: {sizes}, float32")
+    parts[0].suptitle(f"Times on CPU, {threads} thread{'s' * (threads > 1)}: {sizes}, float32")
+    if lengths:
+        parts[1].suptitle("Time per token, forward, one head, one thread")
+        _lengths(parts[1].subplots(1, len(rules), sharey=True, squeeze=False)[0], rules, lengths)
     return figure
+
+
+def _lengths(panels, rules: list[str], lengths: list[dict[str, Any]]) -> None:
+    """Time per token against the length, from the same working memory at every length and from warm caches."""
+    for rule, panel in zip(rules, panels, strict=True):
+        rows = [r for r in lengths if r["rule"] == rule]
+        at = [r["T"] for r in rows]
+        cold, hot = ([r[f"{kind}_ns_per_token"] for r in rows] for kind in ("cold", "hot"))
+        panel.plot(at, cold, "o-", color=OKABE_ITO["blue"], markersize=5, label="same working memory")
+        panel.plot(at, hot, "o:", color=OKABE_ITO["blue"], markersize=5, fillstyle="none", label="one sequence, again")
+        panel.set_xlabel("tokens")
+        panel.set_xscale("log", base=2)
+        panel.set_title(rule, fontsize=10)
+        panel.grid(axis="y", color="0.9")
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+    panels[0].set_ylabel("ns a token")
+    panels[0].set_ylim(bottom=0)
+    panels[0].legend(frameon=False, fontsize=8, loc="lower left")
 
 
 def _times(panel, names: list[str], rows: dict[str, dict[str, Any]]) -> None:

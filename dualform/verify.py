@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ class Report:
 
     seed: int
     quick: bool
+    thorough: bool = False
     only: str | None = None
     rule: str | None = None
     results: list[Result] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Report:
             "python": platform.python_version(),
             "seed": self.seed,
             "quick": self.quick,
+            "thorough": self.thorough,
             "only": self.only,
             "rule": self.rule,
             "seconds": self.seconds,
@@ -58,32 +61,38 @@ class Report:
 def verify(
     *,
     quick: bool = False,
+    thorough: bool = False,
     only: str | None = None,
     rule: str | None = None,
     seed: int = 0,
+    runs: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Checks every law at every stamp that it claims, then the digits.
 
     Args:
         quick: fewer cases, float32 only, no gradients, a short training.
+        thorough: the laws that train networks for minutes as well.
         only: a label such as "L3", a chapter's letter, or "digits".
         rule: the name of an update rule, instead of `only`.
         seed: of all random draws.
-        progress: called before each job.
+        runs: a folder where the networks of a thorough run are kept, finished or not, and taken from the next time.
+        progress: called before each job, and while a network trains.
 
     Returns:
         A `Report`.
 
     Raises:
-        ValueError: an unknown label.
+        ValueError: an unknown label, or `quick` beside `thorough`.
     """
-    report = Report(seed, quick, only, rule)
+    report = Report(seed, quick, thorough, only, rule)
     started = time.perf_counter()
-    jobs = plan(quick=quick, only=only, rule=rule, seed=seed)
+    jobs = plan(quick=quick, thorough=thorough, only=only, rule=rule, seed=seed)
     for i, (name, job) in enumerate(jobs):
         if progress is not None:
             progress(i, len(jobs), name)
+        if thorough:
+            _trainings(runs, None if progress is None else partial(_beside, progress, i, len(jobs), name))
         report.results += job()
     if progress is not None:
         progress(len(jobs), len(jobs), "done")
@@ -92,14 +101,20 @@ def verify(
 
 
 def plan(
-    *, quick: bool, only: str | None, seed: int, rule: str | None = None
+    *, quick: bool, only: str | None, seed: int, rule: str | None = None, thorough: bool = False
 ) -> list[tuple[str, Callable[[], list[Result]]]]:
     """The jobs of a run: (what, function)."""
     if only is not None and rule is not None:
         raise ValueError(f"rule: got {rule!r} beside only={only!r}, expected one of them; leave the other out")
+    if quick and thorough:
+        raise ValueError("quick: got both quick and thorough, expected one of them; leave the other out")
     laws = of_rule(rule) if rule else [] if only == DIGITS else LAWS if only is None else find(only)
+    if laws and not thorough and all(law.thorough for law in laws):
+        raise ValueError(f"only: the laws of {only} train networks for minutes; add --thorough (thorough=True)")
     jobs: list[tuple[str, Callable[[], list[Result]]]] = []
     for law in laws:
+        if law.thorough and not thorough:
+            continue
         for stamp in law.stamps:
             if quick and stamp in law.full_only:
                 continue
@@ -107,6 +122,17 @@ def plan(
     if only in (None, DIGITS) and rule is None:
         jobs.append(("digits", partial(digits, seed, quick)))
     return jobs
+
+
+def _trainings(folder: Path | None, progress: Progress | None) -> None:
+    """Where the trainings of the laws to come keep their networks, and whom they tell how far they are."""
+    from dualform.regression import runs
+
+    runs.use(folder, progress=progress)
+
+
+def _beside(progress: Progress, done: int, jobs: int, name: str, step: int, steps: int, what: str) -> None:
+    progress(done, jobs, f"{name}: {what}, step {step} of {steps}")
 
 
 def _checked(law: Law, stamp: str, seed: int, quick: bool) -> list[Result]:

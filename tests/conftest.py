@@ -1,6 +1,5 @@
-"""Settings of the whole suite: the Hypothesis profile, strict ranks, where compiled programs are kept, a summary."""
+"""Settings of the whole suite: the Hypothesis profile, strict ranks, a summary."""
 
-import os
 from collections import Counter
 
 import jax
@@ -11,11 +10,6 @@ dualform.testing.load_profile()
 
 # A [n, 1] array that silently broadcasts against [n] is the commonest way to a wrong shape that "works".
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# Workers compile the same programs. With a directory to share (JAX reads its name from the environment itself)
-# each is compiled once; by default only programs that take a second to compile are worth keeping.
-if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_terminal_summary(terminalreporter):

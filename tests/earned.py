@@ -1,7 +1,9 @@
-"""That a law earns its stamps, in short; in full, with gradients and every case, `dualform verify` checks them."""
+"""That a law earns its stamps, in short; in full, with gradients, every case and every dtype, `dualform verify` checks
+them, and `test_laws_in_full.py` that nothing is missing there.
+"""
 
 from dualform.laws import check
-from dualform.laws.law import BOUNDED, PROVED
+from dualform.laws.law import BOUNDED, MEASURED, PROVED
 
 
 def earns_what_it_claims(law):
@@ -12,4 +14,8 @@ def earns_what_it_claims(law):
             assert 0 < result.failure_probability < 1e-12 and result.details
         if stamp == BOUNDED:
             exact = all(case.exact for case in law.cases)  # then nothing may round
-            assert result.worst is not None and (result.worst == 0 if exact else 0 < result.worst <= 1)
+            assert result.worst == 0 if exact else result.worst <= 1
+            assert exact != any(entry["bound"] > 0 for entry in result.details)
+        if stamp == MEASURED:
+            (entry,) = result.details
+            assert entry["interval"][0] <= entry["value"] <= entry["interval"][1] and entry["meaning"]

@@ -6,122 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attention_loops import D, K, V, finetune_loop, head_loop, integers, normal, softmax_loop, within
+from earned import earns_what_it_claims
 
 import dualform.attention
-from dualform import attention, descent
+from dualform import attention
 from dualform.laws import attention as laws
-from dualform.laws import check, find
-from dualform.laws.averages import fourier_bound
-from dualform.laws.law import BOUNDED, PROVED
+from dualform.laws import find
 from dualform.prove import rounding_bound
 from dualform.testing.mutants import HARMLESS, MUTANTS
 
-V, K, D = 2, 3, 4
 PREFIXES = ("IC", "SX", "MA")
-
-
-def integers(seed, *shapes, largest=3, dtype=np.float32):
-    rng = np.random.default_rng(seed)
-    return [rng.integers(-largest, largest + 1, shape).astype(dtype) for shape in shapes]
-
-
-def normal(seed, *shapes, dtype=np.float32):
-    rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-
-
-def within(f, arguments, exact, vacuous=1e-3):
-    """The result of a compiled program lies within its own rounding bound of what a loop in float64 says.
-
-    The loop's own rounding is that bound scaled to float64, times ten for its other order.
-    """
-    arguments = [np.asarray(x) for x in arguments]
-    computed, (_, bounds) = jax.jit(f)(*arguments), rounding_bound(f, *arguments)
-    for got, true, bound in zip(*(jax.tree.leaves(x) for x in (computed, exact, bounds)), strict=True):
-        got, size = np.asarray(got, np.float64), float(np.max(np.abs(true), initial=0.0))
-        assert got.shape == np.shape(true)
-        assert (np.abs(got - true) <= bound * (1 + 10 * 2.0**-29)).all(), (got, true, bound)
-        assert np.max(bound, initial=0.0) <= vacuous * size or size == 0
-
-
-# --- oracles ----------------------------------------------------------------------------------------------------------
-
-
-def head_loop(W_V, W_K, tokens, q):
-    """(IC1) index by index."""
-    W_V, W_K, tokens, q = (np.asarray(x, np.float64) for x in (W_V, W_K, tokens, q))
-    out = np.zeros(len(W_V))
-    for x in tokens:
-        score = 0.0
-        for k in range(len(W_K)):
-            for d in range(len(x)):
-                score += W_K[k, d] * x[d] * q[k]
-        for j in range(len(W_V)):
-            for d in range(len(x)):
-                out[j] += W_V[j, d] * x[d] * score
-    return out
-
-
-def softmax_loop(values, keys, q, scale, weights=None):
-    """(SX1) index by index; a row of scores may be shifted by anything, here by its largest."""
-    values, keys, q = (np.asarray(x, np.float64) for x in (values, keys, q))
-    scores = [scale * sum(k[i] * q[i] for i in range(len(q))) for k in keys]
-    top = max(scores, default=0.0)
-    weights = np.ones(len(keys)) if weights is None else weights
-    terms = [weights[i] * np.exp(s - top) for i, s in enumerate(scores)]
-    return sum(t * v for t, v in zip(terms, values, strict=True)) / sum(terms)
-
-
-def past_loop(values, eta):
-    values = np.asarray(values, np.float64)
-    out = np.zeros_like(values)
-    for t in range(len(values)):
-        for i in range(t):
-            out[t] += float(eta) ** (t - i) * values[i]
-    return out
-
-
-def kernel_loop(values, gamma, delta, scale):
-    values, gamma, delta = (np.asarray(x, np.float64) for x in (values, gamma, delta))
-    kept, out = 1 / (1 + np.exp(-delta)), np.zeros_like(values)
-    for t in range(len(values)):
-        for i in range(t + 1):
-            for c in range(values.shape[1]):
-                for n in range(gamma.shape[1]):
-                    out[t, c] += scale * gamma[c, n] * kept[c, n] ** (t - i) * values[i, c]
-    return out
-
-
-def heavy_loop(values, keys, queries, mu):
-    """Heavy ball, the layer and its velocity entry by entry."""
-    values, keys, queries = (np.asarray(x, np.float64) for x in (values, keys, queries))
-    S, Z, out = (np.zeros(s) for s in ((values.shape[1], keys.shape[1]),) * 2 + (values.shape,))
-    for t in range(len(values)):
-        for a in range(S.shape[0]):
-            for b in range(S.shape[1]):
-                Z[a, b] = mu * Z[a, b] + values[t, a] * keys[t, b]
-                S[a, b] += Z[a, b]
-        for a in range(S.shape[0]):
-            out[t, a] = sum(S[a, b] * queries[t, b] for b in range(S.shape[1]))
-    return out
-
-
-def finetune_loop(W_V, W_K, X, Q, targets, eta):
-    """SGD on half the squared error, derivatives by hand, entry by entry."""
-    W_V, W_K = np.array(W_V, np.float64), np.array(W_K, np.float64)
-    X, Q, targets = (np.asarray(x, np.float64) for x in (X, Q, targets))
-    for s in range(len(X)):
-        residual = head_loop(W_V, W_K, X[s], Q[s]) - targets[s]
-        g_V, g_K = np.zeros_like(W_V), np.zeros_like(W_K)
-        for x in X[s]:
-            k, v = W_K @ x, W_V @ x
-            for d in range(len(x)):
-                for j in range(len(W_V)):
-                    g_V[j, d] += residual[j] * sum(k * Q[s]) * x[d]
-                for j in range(len(W_K)):
-                    g_K[j, d] += sum(v * residual) * Q[s][j] * x[d]
-        W_V, W_K = W_V - eta * g_V, W_K - eta * g_K
-    return W_V, W_K
 
 
 # --- updates of a head ------------------------------------------------------------------------------------------------
@@ -300,99 +195,6 @@ def test_the_gate_of_many_equal_demonstrations_tends_to_one():
         assert float(split.weight) == np.float32(n_d / (4 + n_d))
 
 
-# --- momentum ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("T", [1, 2, 7])
-@pytest.mark.parametrize("form", ["recurrent", "sum"])
-def test_past_averages(form, T):
-    (values,) = normal(13, (T, V))
-    within(lambda v: attention.past_average(v, 0.75, form), (values,), past_loop(values, 0.75))
-
-
-@pytest.mark.parametrize("T", [1, 2, 7])
-@pytest.mark.parametrize("form", ["recurrent", "sum"])
-def test_learned_averages(form, T):
-    values, gamma, delta = normal(14, (T, V), (V, 8), (V, 8))
-    delta = (0.2 * delta).astype(np.float32)
-    exact = kernel_loop(values, gamma, delta, V**-0.5)
-    within(lambda v, g, d: attention.learned_average(v, g, d, form=form), (values, gamma, delta), exact)
-
-
-@pytest.mark.parametrize("T", [1, 2, 3, 64])
-def test_fourier_transforms_stay_within_their_bound(T):
-    values, gamma, delta = normal(15, (T, V), (V, 8), (V, 8))
-    kernel = np.asarray(attention.learned_kernel(gamma, delta, T, 1.0))
-    wide = kernel.astype(float), values.astype(float)
-    exact = np.stack([np.convolve(wide[0][:, c], wide[1][:, c])[:T] for c in range(V)], axis=1)
-    got = np.asarray(attention.fft_convolve(values, kernel), np.float64)
-    bound = fourier_bound(values.astype(float), kernel.astype(float), 2.0**-24)
-    assert (np.linalg.norm(got - exact, axis=0) <= bound).all()
-    printed = np.asarray(attention.past_average(values, 0.5, "fft"), np.float64)
-    powers = np.where(np.arange(T) == 0, 0, 0.5 ** np.arange(T))[:, None] * np.ones(V)
-    size = fourier_bound(values.astype(float), powers, 2.0**-24)
-    assert (np.linalg.norm(printed - past_loop(values, 0.5), axis=0) <= size).all()
-
-
-def test_momentum_attention_is_softmax_attention_and_an_average():
-    values, keys, queries, gamma, delta = normal(16, (5, V), (5, K), (5, K), (V, 8), (V, 8))
-    attn = np.stack([softmax_loop(values[: t + 1], keys[: t + 1], queries[t], K**-0.5) for t in range(5)])
-    within(lambda *a: attention.moattn(*a, 0.5), (values, keys, queries), attn + past_loop(values, 0.5))
-    exact = attn + kernel_loop(values, gamma, delta, 0.25)
-    within(
-        lambda *a: attention.moattn_learned(*a, kernel_scale=0.25, form="recurrent"),
-        (values, keys, queries, gamma, delta), exact,
-    )  # fmt: skip
-    plain = attention.causal_softmax_attn(values, keys, queries)
-    by_fft = attention.learned_average(values, gamma, delta, 0.25, "fft")
-    assert (attention.moattn_learned(values, keys, queries, gamma, delta, None, 0.25) == plain + by_fft).all()
-
-
-@pytest.mark.parametrize("mu", [0.0, 0.5, 1.0])
-def test_heavy_ball(mu):
-    values, keys, queries = integers(17, (5, V), (5, K), (5, K))
-    expected = heavy_loop(values, keys, queries, mu)
-    assert (np.asarray(attention.heavy_ball_attn(values, keys, queries, mu)) == expected).all()
-    weights = np.asarray(attention.heavy_ball_weights(5, mu))
-    assert (weights[-1] == -np.asarray(descent.heavy_ball(jnp.ones(5), mu))).all()
-    coefficients = descent.coefficients(descent.Optimizer(eta=1.0, momentum=mu), 5)[1]
-    assert (weights[-1] == -np.asarray(coefficients)).all()
-
-
-@pytest.mark.parametrize("mu", [0.0, 0.5, 1.0])
-def test_heavy_ball_with_softmax(mu):
-    values, keys, queries = normal(18, (5, V), (5, K), (5, K))
-    rows = []
-    for t in range(5):
-        c = [sum(mu**s for s in range(t - i + 1)) for i in range(t + 1)]
-        rows.append(softmax_loop(values[: t + 1], keys[: t + 1], queries[t], K**-0.5, c))
-    within(lambda *a: attention.heavy_ball_softmax(*a, mu), (values, keys, queries), np.stack(rows))
-
-
-def test_time_profiles_are_opposite():
-    heavy = np.asarray(attention.heavy_ball_weights(6, 0.7))[-1]
-    one_hot = np.eye(6, dtype=np.float32)
-    recent = np.asarray(attention.past_average(one_hot, 0.7))[-1][:5]  # the weight of each value at the last position
-    assert (np.diff(heavy) < 0).all() and (np.diff(recent) > 0).all()
-
-
-@pytest.mark.parametrize("eta", [0.125, 0.5, 0.875])
-@pytest.mark.parametrize("mu", [0.125, 0.5, 0.875])
-def test_momentum_attention_is_no_momentum_for_any_pair_of_numbers(eta, mu):
-    values, keys, queries = integers(19, (4, V), (4, K), (4, K))  # with eighths nothing rounds
-    causal = np.tril(np.ones((4, 4), np.float32))
-
-    def linear(queries):
-        return (causal * (queries @ keys.T)) @ values
-
-    def gap(queries):
-        moattn = linear(queries) + attention.past_average(values, eta)
-        return np.asarray(moattn - attention.heavy_ball_attn(values, keys, queries, mu))
-
-    assert (gap(queries)[1:] != 0).any()
-    assert (gap(0 * queries) == past_loop(values, eta)).all() and (gap(0 * queries)[1:] != 0).any()
-
-
 # --- similarity -------------------------------------------------------------------------------------------------------
 
 
@@ -497,15 +299,7 @@ def test_everything_goes_through_jit_and_vmap():
 
 @pytest.mark.parametrize("law", [pytest.param(law, id=f"{law.label} {law.title[:40]}") for law in laws.LAWS])
 def test_laws_earn_what_they_claim(law):
-    for stamp in law.stamps:
-        result = check(law, stamp, quick=stamp == BOUNDED)
-        assert result.earned == stamp, result.reason
-        if stamp == PROVED:
-            assert 0 < result.failure_probability < 1e-12
-            seen = {(d["case"], d["forms"][1]) for d in result.details if d["of"] == "value"}
-            assert seen == {(case.name, form) for case in law.cases for form in list(case.forms)[1:]}
-        if stamp == BOUNDED:
-            assert result.worst is not None and result.worst <= 1
+    earns_what_it_claims(law)
 
 
 def test_every_label_has_a_law_that_stands_and_planted_bugs():

@@ -12,8 +12,8 @@ from dualform import cli, plots
 from dualform.bench import bench, ours, timing
 from dualform.bench.flops import product_flops
 from dualform.bench.problems import BOTH, FORWARD, Problem, inputs, useful_flops
-from dualform.bench.report import AGREES, Report, is_peer, ratio
-from dualform.bench.subjects import Subject
+from dualform.bench.report import AGREES, Report, is_peer, ratio, tables
+from dualform.bench.subjects import Subject, jax_function
 
 SMALL = dict(T=96, B=2, H=2, K=4, V=3)
 
@@ -49,6 +49,9 @@ def test_product_flops_of_loops_and_branches():
     program = ours.SUBJECTS[0].load("linear_attn")
     arrays = ours.SUBJECTS[0].arrays(inputs(chunks))
     assert product_flops(lambda x: program(**x), arrays) == 2 * 128 * (2 * 8 * 8 + 64 * 8 + 64 * 8)
+    assert product_flops(lambda a: (a @ a, a + a)[1], jnp.ones((3, 3))) == 0  # nobody asks for the product
+    both = product_flops(jax_function(program, True), arrays)  # state, read and two of weights; twice with the weights
+    assert both == 2 * 128 * (2 * 8 * 8 + 64 * 8 + 64 * 8 + 4 * 8 * 8 + 5 * 64 * 8)
     assert useful_flops(chunks._replace(direction=BOTH)) == 3 * useful_flops(chunks) == 3 * 4 * 8 * 8 * 128
 
 
@@ -93,10 +96,47 @@ def test_a_run_end_to_end_writes_json_and_a_plot(tmp_path, capsys):
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
-def test_lengths_and_memory_of_one_head():
-    report = bench(rules=["linear_attn"], T=64, H=1, threads="one", with_peers=False, lengths=(64, 128), memory=False,
-                   seconds=0.1)  # fmt: skip
-    assert [r["T"] for r in report.lengths] == [64, 128]
+def test_lengths_are_compared_with_the_same_tokens_in_use():
+    report = bench(rules=["linear_attn"], T=64, H=1, threads="one", with_peers=False, lengths=(64, 192, 640),
+                   memory=False, seconds=0.1)  # fmt: skip
+    assert [(r["T"], r["sequences"]) for r in report.lengths] == [(64, 10), (192, 3), (640, 1)]
+    for r in report.lengths:
+        assert r["cold_ns_per_token"] == pytest.approx(1e6 * r["best_ms"] / r["T"]) and r["hot_ns_per_token"] > 0
+    table = next(rows for title, _, rows in tables(report.to_dict()) if title.startswith("time per token"))
+    assert [row[:3] for row in table] == [
+        ("linear_attn", "64", "10"),
+        ("linear_attn", "192", "3"),
+        ("linear_attn", "640", "1"),
+    ]
+    assert table[0][4] == "1.00" and all(float(row[3]) > 0 and float(row[5]) > 0 for row in table)
+    older = {"rule": "delta", "T": 64, "ns_per_token": 7.0}  # of one sequence over and over
+    ((_, _, rows),) = tables({"speed": [], "lengths": [older], "memory": []})
+    assert rows == [("delta", "64", "", "", "", "7")]
+
+
+def test_one_after_another_keeps_every_result():
+    problem = Problem("retention", T=8, H=1, K=4, V=3)
+    many, subject = [inputs(problem, seed) for seed in range(3)], ours.SUBJECTS[0]
+    results = subject.one_after_another(problem, many)()
+    for x, o in zip(many, results, strict=True):
+        np.testing.assert_array_equal(np.asarray(o).swapaxes(1, 2), subject.output(problem, x))
+
+
+@pytest.mark.parametrize(("rule", "K", "states"), [
+    ("linear_attn", 64, 0), ("linear_attn", 48, 0), ("delta", 64, 0), ("retention", 64, 2), ("retention", 48, 2),
+    ("gated_delta", 64, 2),
+])  # fmt: skip
+def test_the_backward_pass_writes_over_what_it_has_read(rule, K, states):
+    """Beside its results it takes the states, where they cannot become results: neither the output nor a copy."""
+    problem = Problem(rule, T=4096, H=1, K=K)
+    subject = ours.SUBJECTS[0]
+    arrays = subject.arrays(inputs(problem))
+    program = jax.jit(jax_function(subject.load(rule), True)).lower(arrays).compile()
+    taken = program.memory_analysis().temp_size_in_bytes + program.memory_analysis().output_size_in_bytes
+    assert taken <= sum(x.nbytes for x in arrays.values()) + (states + 0.5) * 4 * problem.T * K
+
+
+def test_peak_memory_of_one_head():
     from dualform.bench import memory
 
     found = memory.peak(Problem("linear_attn", T=65536))

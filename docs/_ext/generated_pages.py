@@ -19,6 +19,7 @@ MODULES = (
     "dualform.patch",
     "dualform.peft",
     "dualform.fewshot",
+    "dualform.regression",
     "dualform.shard",
     "dualform.bench",
     "dualform.laws",
@@ -103,8 +104,8 @@ def laws_page(laws) -> str:
     return "\n".join(rows) + "\n"
 
 
-def claims_page() -> str:
-    """Every claim with its verdict, and for each law that decides it what checking it gave just now."""
+def claims_page(recorded: tuple[dict, ...]) -> str:
+    """Every claim with its verdict, and what checking its laws gives, or gave in the committed run if they train."""
     from dualform.laws.claims import CLAIMS, command, laws_of, number
 
     rows = ["| | claim | source | verdict | because |", "|---|---|---|---|---|"]
@@ -115,9 +116,9 @@ def claims_page() -> str:
     for claim in CLAIMS:
         for evidence in claim.evidence:
             titles = "; ".join(law.title for law in laws_of(evidence)).replace("|", "\\|")
+            gave = number(evidence, recorded=recorded)
             rows.append(
-                f"| {claim.label} | ({evidence.label}) {titles} | *{evidence.stamp}* | {number(evidence)} | "
-                f"`{command(evidence)}` |"
+                f"| {claim.label} | ({evidence.label}) {titles} | *{evidence.stamp}* | {gave} | `{command(evidence)}` |"
             )
     return "\n".join(rows) + "\n"
 
@@ -162,12 +163,13 @@ def write(app, config):
     from dualform.laws import FAMILY, find, rules
     from dualform.testing.mutants import rules_common
 
-    prefixes = ("L", "O", "IC", "SX", "MA", "FE", "CP", "PE")
+    prefixes = ("L", "O", "IC", "SX", "MA", "FE", "CP", "PE", "LS", "DE", "RK", "TR", "GP")
     chapters = {**{prefix: find(prefix) for prefix in prefixes}, "rules": (*rules.LAWS, *FAMILY)}
     pages |= {f"laws_{chapter}.md": laws_page(laws) for chapter, laws in chapters.items()}
     pages["rules.md"] = rules_page()
     pages["planted.md"] = rules_common.table()
-    pages["claims.md"] = claims_page()
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(app.srcdir).glob("thorough/*.json"))]
+    pages["claims.md"] = claims_page(tuple(result for run in runs for result in run["results"]))
     report = json.loads((Path(app.srcdir) / "bench.json").read_text(encoding="utf-8"))
     pages["benchmark.md"] = benchmark_page(report)
     plots.benchmark(report, target / "benchmark.png")

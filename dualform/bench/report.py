@@ -11,7 +11,7 @@ from typing import Any
 from dualform.bench import ours, peers
 
 Row = dict[str, Any]
-"""One subject, one problem: the fields of `Problem`, subject, version, threads, best_ms, median_ms, and more."""
+"""One measurement: the fields of `Problem`, and what its list in `Report` says."""
 
 AGREES = 1e-4
 """A peer whose output differs by more (relative to the largest) computes something else; its time is not compared."""
@@ -19,7 +19,18 @@ AGREES = 1e-4
 
 @dataclass
 class Report:
-    """All rows of a run."""
+    """All rows of a run.
+
+    Args:
+        settings: what `bench` was called with.
+        speed: of each subject and of "matmul": version, package, threads, rounds; best_ms, median_ms; matmul_gflops of
+            the same rounds; useful_flops of the recurrence, product_flops of the program that ran, of_matmul, the part
+            of the matrix product's rate that it reached; differs, the distance from our output relative to the largest.
+        lengths: of one head at each length: threads; sequences, how many were gone through in order, as many as make
+            the longest; best_ms, median_ms of one of them; cold_ns_per_token, of these, the time to compare lengths
+            by; hot_ns_per_token, of one sequence over and over, which lies in the caches if it is short.
+        memory: of one head: bytes at the peak, of what is given and returned; ratio of the first to the other two.
+    """
 
     settings: dict[str, Any]
     speed: list[Row] = field(default_factory=list)
@@ -70,10 +81,8 @@ def tables(report: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Seque
         columns = ("subject", "best ms", "median ms", "to fastest peer", "GFLOP", "of matrix product")
         yield title, columns, [_speed_row(row) for row in rows if row["subject"] != "matmul"]
     if report["lengths"]:
-        lengths = [
-            (r["rule"], f"{r['T']:,}", f"{r['best_ms']:.1f}", f"{r['ns_per_token']:.0f}") for r in report["lengths"]
-        ]
-        yield "time per token, forward, one head, one thread", ("rule", "T", "best ms", "ns a token"), lengths
+        columns = ("rule", "T", "sequences", "ns a token", "to the shortest", "from warm caches")
+        yield "time per token, forward, one head, one thread", columns, _length_rows(report["lengths"])
     if report["memory"]:
         peaks = [
             (r["rule"], r["direction"], f"{r['T']:,}", f"{r['bytes'] / 2**20:.0f}", f"{r['ratio']:.2f}")
@@ -82,15 +91,28 @@ def tables(report: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Seque
         yield "peak memory, one head", ("rule", "", "T", "peak MiB", "peak / (inputs + results)"), peaks
 
 
-def _speed_row(row: Row) -> tuple[str, ...]:
-    def number(x, form):
-        return "" if x is None else format(x, form)
+def _length_rows(lengths: Sequence[Row]) -> Sequence[tuple[str, ...]]:
+    """With the ratio to the rule's shortest sequences; a report from before both times were taken has the warm one."""
+    first = {r["rule"]: r for r in sorted(lengths, key=lambda r: -r["T"])}
+    rows = []
+    for r in lengths:
+        cold, hot = r.get("cold_ns_per_token"), r.get("hot_ns_per_token", r.get("ns_per_token"))
+        ratio = cold and cold / first[r["rule"]]["cold_ns_per_token"]
+        times = _number(cold, ".0f"), _number(ratio, ".2f"), _number(hot, ".0f")
+        rows.append((r["rule"], f"{r['T']:,}", str(r.get("sequences", "")), *times))
+    return rows
 
+
+def _number(x: float | None, form: str) -> str:
+    return "" if x is None else format(x, form)
+
+
+def _speed_row(row: Row) -> tuple[str, ...]:
     name = row["subject"] if row["differs"] is None or row["differs"] <= AGREES else f"{row['subject']} (differs)"
     flops = None if row["product_flops"] is None else row["product_flops"] / 1e9
     return (
-        name, f"{row['best_ms']:.1f}", f"{row['median_ms']:.1f}", number(row["ratio"], ".2f"), number(flops, ".2f"),
-        number(row["of_matmul"], ".0%"),
+        name, f"{row['best_ms']:.1f}", f"{row['median_ms']:.1f}", _number(row["ratio"], ".2f"), _number(flops, ".2f"),
+        _number(row["of_matmul"], ".0%"),
     )  # fmt: skip
 
 

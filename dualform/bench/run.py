@@ -51,7 +51,7 @@ def bench(
         ValueError: unknown rules, sizes below 1, threads.
         RuntimeError: a process failed; its own message is given.
 
-    Cost: about (8 + 4 seconds) for each rule and number of threads, and two minutes for lengths and memory.
+    Cost: about (8 + 4 seconds) for each rule and number of threads, and four minutes for lengths and memory.
     """
     unknown = [rule for rule in rules if rule not in RULES]
     if unknown or not rules:

@@ -66,6 +66,21 @@ class Subject:
         make = _torch_program if self.framework == "torch" else _jax_program
         return make(f, arrays, problem.direction == BOTH)
 
+    def one_after_another(self, problem: Problem, many: list[dict[str, np.ndarray]]) -> Callable[[], Any]:
+        """Runs each of many inputs of one size, to the end, and keeps all results till its next run. JAX only."""
+        import jax
+
+        run = jax.jit(jax_function(self.load(problem.rule), problem.direction == BOTH))
+        arrays = [self.arrays(inputs) for inputs in many]
+        results: list[Any] = [None] * len(arrays)
+
+        def each():
+            for i, x in enumerate(arrays):
+                results[i] = jax.block_until_ready(run(x))
+            return results
+
+        return each
+
 
 def jax_function(f: Callable, backward: bool) -> Callable:
     """What is timed of a JAX function: f itself, or the gradient of half the sum of squares of what it returns."""

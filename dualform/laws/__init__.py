@@ -13,6 +13,7 @@ from dataclasses import replace
 from dualform.laws import (
     attention,
     calls,
+    depth,
     descent,
     devices,
     family,
@@ -20,8 +21,12 @@ from dualform.laws import (
     fewshot,
     induction,
     linear,
+    lsa,
     patch,
     peft,
+    regression_gpt,
+    regression_theory,
+    regression_training,
     rules,
 )
 from dualform.laws.checks import Result as Result
@@ -45,6 +50,11 @@ LAWS: tuple[Law, ...] = (
     *patch.LAWS,
     *peft.LAWS,
     *fewshot.LAWS,
+    *lsa.LAWS,
+    *depth.LAWS,
+    *regression_theory.LAWS,
+    *regression_training.LAWS,
+    *regression_gpt.LAWS,
 )
 
 

@@ -112,6 +112,7 @@ class Law:
         draws: random inputs for the bounded stamp.
         quick: the forms that a quick run compares, all if empty.
         full_only: stamps that a quick run leaves out.
+        thorough: trains a network for minutes, so only a thorough run checks it.
     """
 
     label: str
@@ -126,6 +127,7 @@ class Law:
     draws: int = 3
     quick: tuple[str, ...] = ()
     full_only: tuple[str, ...] = ()
+    thorough: bool = False
 
     def __post_init__(self):
         unknown = [s for s in self.stamps if s not in STAMPS]

@@ -103,7 +103,7 @@ def evaluate(programs: Programs, point: Point, fresh: Fresh | None = None) -> Ru
 
 
 def _results(arithmetic: Modular, program: Program, point: Point) -> list:
-    out = Interpreter(arithmetic).run(program.jaxpr, point.inputs)
+    out = Interpreter(arithmetic, program.maps).run(program.jaxpr, point.inputs)
     out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
     if any(isinstance(x, Residue) and x.bad is not None for x in out):
         raise ZeroDenominator("a result is divided by zero, or infinite")

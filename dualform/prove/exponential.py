@@ -14,9 +14,18 @@ exponents that respect them (`Related`). By Ax's theorem (1971) exponentials of 
 over the rationals, modulo constants, are algebraically independent, so nothing else can hold identically.
 """
 
+from functools import cache
+
 import numpy as np
 
 from dualform.prove.field import PrimeField
+
+
+@cache  # one of the 96 `SAFE_PRIMES`, 16 kB each
+def tables(modulus: int) -> np.ndarray:
+    """[8, 256]: element [k, i] is 4**(i * 256**k)."""
+    bases = [pow(4, 1 << (8 * k), modulus) for k in range(8)]
+    return np.array([[pow(base, i, modulus) for i in range(256)] for base in bases], np.uint64)
 
 
 class Powers:
@@ -24,11 +33,7 @@ class Powers:
 
     def __init__(self, field: PrimeField):
         self._field = field
-        rows = []
-        for k in range(8):
-            base = pow(4, 1 << (8 * k), field.modulus)
-            rows.append([pow(base, i, field.modulus) for i in range(256)])
-        self._tables = np.array(rows, np.uint64)
+        self._tables = tables(field.modulus)
 
     def __call__(self, h: np.ndarray) -> np.ndarray:
         out = self._tables[0][h & np.uint64(255)]

@@ -47,11 +47,14 @@ class Arithmetic(Protocol):
 
 
 class Interpreter:
-    """Runs jaxprs in one arithmetic. Index maps that depend on shapes only are computed once an equation."""
+    """Runs jaxprs in one arithmetic. Index maps that depend on shapes only are computed once an equation.
 
-    def __init__(self, arithmetic: Arithmetic):
+    Interpreters of one program may share them: they are the same in every arithmetic.
+    """
+
+    def __init__(self, arithmetic: Arithmetic, maps: dict[int, tuple] | None = None):
         self.arithmetic = arithmetic
-        self._maps: dict[int, tuple] = {}
+        self._maps: dict[int, tuple] = {} if maps is None else maps
 
     def run(self, closed: ClosedJaxpr, arguments: Sequence) -> list:
         """The program's results on values of the arithmetic (or concrete arrays)."""

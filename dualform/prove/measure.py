@@ -38,7 +38,7 @@ def measure(
             arithmetic.gate(x.mask) if x.domain == "log" else arithmetic.symbols.variable(x.shape) for x in leaves
         ]
         with np.errstate(over="ignore", invalid="ignore"):
-            out = Interpreter(arithmetic).run(program.jaxpr, values)
+            out = Interpreter(arithmetic, program.maps).run(program.jaxpr, values)
         out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
         return arithmetic, out
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -96,10 +96,11 @@ class Signature:
 
 @dataclass(frozen=True)
 class Program:
-    """A traced function: its jaxpr in JAX's default float, and the tree of its results."""
+    """A traced function: its jaxpr in JAX's default float, the tree of its results, and index maps already computed."""
 
     jaxpr: ClosedJaxpr
     tree: Any
+    maps: dict[int, tuple] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def trace(f: Callable, signature: Signature) -> "Program":

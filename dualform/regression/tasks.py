@@ -6,13 +6,20 @@ A `Task` says from which laws a prompt comes. Its inputs $x_i$ are independent d
 |---|---|
 | `Gaussian(cov)`: $x \sim N(0, \Lambda)$ | $\Lambda$, the identity if not given |
 | `Uniform(a)`: each coordinate uniform on $(-a, a)$ | $a^2/3$ times the identity |
-| `RandomDiagonal(c)`: $x \sim N(0, \mathrm{diag}(\lambda))$, each prompt its own $\lambda_j \sim c\,\mathrm{Exp}(1)$ | $\mathrm{diag}(\lambda)$ |
+| `RandomDiagonal(c)`: $x \sim N(0, \mathrm{diag}(\lambda))$ | $\mathrm{diag}(\lambda)$, of this prompt |
 
+where the prompt draws $\lambda_j \sim c\,\mathrm{Exp}(1)$ for itself.
 `Uniform(0.5)` is what the published code of von Oswald et al. draws, `Uniform(1)` what their paper says. The task is a
 vector $w \sim N(0, \Psi)$, of which `sparse` entries stay if given. Labels are $y_i = f(x_i, w) + \sigma\epsilon_i$
 with $f$ linear or any of `FUNCTIONS`; the target, the label of the query, carries no noise.
 
 Independent parts are drawn from keys of their own: one key for inputs and tasks alike would make $w$ a function of $x$.
+So for tokens $i \ne k$, the query among them, and $\Lambda$ given,
+
+$$ E\, x_i x_i^\top = \Lambda, \quad E\, x_i x_k^\top = 0, \quad E\, w w^\top = \Psi, \quad
+   E\, \epsilon_i \epsilon_k = 0, \quad E\, x_i w^\top = 0, \quad E\, \epsilon_i (x_k, w)^\top = 0,     \tag{LS15} $$
+
+with fourth moments $E\, x_{ij}^4$ of $3 \Lambda_{jj}^2$ for normal and $a^4/5$ for uniform inputs.
 """
 
 from collections.abc import Callable

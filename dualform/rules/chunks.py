@@ -81,28 +81,61 @@ def _keep(fold, state, smooth, rest, shared):
 
 
 def _back(fold, kept, cotangents):
-    """(U5), from the last chunk to the first."""
+    """(U5), from the last chunk to the first, written over what has been read (`_rooms`).
+
+    A chunk's cotangent and state are read in the turn before, after that turn's writing. With all reading and writing
+    of an array in one order the compiler needs no copy of it; that of both in one turn it cannot always tell.
+    """
     states, smooth, rest, shared = kept
     d_o, d_state = cotangents
     count, last = divmod(_length(smooth), fold.size)
+    (read, outline), (tokens, tree) = jax.tree.flatten((d_o, states)), jax.tree.flatten(smooth)
+    rooms, homes = _rooms(read, tokens, even=not last)
+
+    def arrived(rooms, i, size):
+        d_o, states = jax.tree.unflatten(outline, rooms[: len(read)])
+        return _cut(d_o, i, fold.size, size), jax.tree.map(lambda x: x[i], states)
 
     def chunk(i, size, carry):
-        d_state, d_smooth, d_shared = carry
+        d_state, rooms, (d_o, state), d_shared = carry
 
         def block(state, smooth, shared):
             return fold(state, _merged(smooth, _cut(rest, i, fold.size, size)), shared)
 
-        state = jax.tree.map(lambda x: x[i], states)
         _, pull = jax.vjp(block, state, _cut(smooth, i, fold.size, size), shared)
-        d_state, mine, more = pull((_cut(d_o, i, fold.size, size), d_state))
-        return d_state, _put(d_smooth, mine, i, fold.size), jax.tree.map(jnp.add, d_shared, more)
+        d_state, d_smooth, more = pull((d_o, d_state))
+        for home, x in zip(homes, jax.tree.leaves(d_smooth), strict=True):
+            room = rooms[home]
+            x = _put(room, x.reshape(-1, *room.shape[1:]), i, fold.size * len(room) // _length(smooth))
+            rooms = [*rooms[:home], x, *rooms[home + 1 :]]
+        return d_state, rooms, arrived(rooms, jnp.maximum(i - 1, 0), fold.size), jax.tree.map(jnp.add, d_shared, more)
 
-    zeros = jax.tree.map(jnp.zeros_like, (smooth, shared))
-    carry = d_state, *_alike(zeros, (states, smooth, shared, d_o, d_state))
+    end = jnp.asarray(count if last else count - 1)  # not multiplied here: programs of all lengths read alike (F10)
+    first = arrived(rooms, end, last or fold.size)
+    carry = d_state, rooms, first, jax.tree.map(jnp.zeros_like, shared)
+    carry = _alike(carry, (states, smooth, shared, d_o, d_state))
     if last:
         carry = chunk(count, last, carry)
     carry = jax.lax.fori_loop(0, count, lambda j, carry: chunk(count - 1 - j, fold.size, carry), carry)
-    return carry[0], carry[1], None, carry[2]
+    d_state, rooms, _, d_shared = carry
+    d_smooth = [rooms[home].reshape(x.shape) for home, x in zip(homes, tokens, strict=True)]
+    return d_state, jax.tree.unflatten(tree, d_smooth), None, d_shared
+
+
+def _rooms(read, tokens, *, even: bool):
+    """The arrays that the backward pass reads and writes, and for each array of tokens the number of its cotangent's.
+
+    What is read once, the output's cotangent and the states, makes room for cotangents of tokens of the same size:
+    memory that need neither be found nor cleared. New rooms begin as different numbers, because of equal ones the
+    compiler makes one, and copies it. `even`: no shorter last chunk, so that a state may be as large as its tokens.
+    """
+    rooms, homes = list(read), []
+    for x in tokens:
+        same = [y.dtype == x.dtype and (y.shape == x.shape or (even and y.size == x.size)) for y in read]
+        free = [n for n, fits in enumerate(same) if fits and n not in homes]
+        homes.append(free[0] if free else len(rooms))
+        rooms += [] if free else [jnp.full_like(x, len(rooms))]
+    return rooms, homes
 
 
 _folded.__wrapped__.defvjp(_keep, _back)

@@ -11,16 +11,22 @@
 from dualform.testing.mutants import (
     adam,
     attention,
+    depth,
     features,
     linear,
+    lsa,
     patch,
     peft,
+    regression_gpt,
+    regression_theory,
+    regression_training,
     rules_arguments,
     rules_chunks,
     rules_pairs,
     rules_quotients,
     rules_states,
     rules_tokens,
+    samplers,
     sgd,
     softmax_features,
 )
@@ -46,6 +52,12 @@ MUTANTS: tuple[Mutant, ...] = (
     *softmax_features.MUTANTS,
     *patch.MUTANTS,
     *peft.MUTANTS,
+    *lsa.MUTANTS,
+    *depth.MUTANTS,
+    *samplers.MUTANTS,
+    *regression_theory.MUTANTS,
+    *regression_training.MUTANTS,
+    *regression_gpt.MUTANTS,
 )
 """Wrong programs; every one must be caught."""
 
@@ -64,5 +76,11 @@ HARMLESS: tuple[Mutant, ...] = (
     *softmax_features.HARMLESS,
     *patch.HARMLESS,
     *peft.HARMLESS,
+    *lsa.HARMLESS,
+    *depth.HARMLESS,
+    *samplers.HARMLESS,
+    *regression_theory.HARMLESS,
+    *regression_training.HARMLESS,
+    *regression_gpt.HARMLESS,
 )
 """Right programs, differently written; none may be caught."""

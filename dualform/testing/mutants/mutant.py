@@ -122,7 +122,7 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
     dtypes, undecided = tuple(dtypes), None
     for stamp, of in STAGES:
         for law in mutant.planted():
-            if stamp not in law.stamps or (of == "gradient" and (undecided or not law.cases[0].gradient)):
+            if not _compares(law, stamp, of) or (of == "gradient" and undecided):
                 continue
             quick = stamp == PROVED and of == "value"
             result = check(law, stamp, seed=seed, quick=quick, dtypes=dtypes)
@@ -134,6 +134,12 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
                 return catch
             undecided = undecided or catch
     return undecided
+
+
+def _compares(law: Law, stamp: str, of: str) -> bool:
+    """Whether the planted law claims the stamp, and its case takes part in it."""
+    takes_part = all(case.gradient if of == "gradient" else case.bounded or stamp != BOUNDED for case in law.cases)
+    return stamp in law.stamps and takes_part
 
 
 def _verdict(result: Result) -> str:
