@@ -283,7 +283,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C44", "von Oswald et al. 2022", "the inputs of their regression tasks lie between -1 and 1",
           (MEASURED, REFUTED), "the published losses and rates are those of inputs between -1/2 and 1/2, which the "
           "published code draws",
-          (measured("RK15", "published"), measured("TR10"), measured("TR12"), refuted("RK15"), refuted("TR10"))),
+          (measured("TR10"), measured("TR12"), refuted("TR10"))),
     Claim("C45", "various", "n steps of an optimiser change a weight in at most n dimensions", (PROVED, REFUTED),
           "n patterns of SGD do, apart from the decay of the initial weight; weight decay and Adam do not",
           (proved("O11"), refuted("O11"))),

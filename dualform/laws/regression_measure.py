@@ -132,26 +132,6 @@ def uniform(rng, uniform_risk, uniform_limit) -> Measurement:
     return next((m for m in found if not m.holds), found[0])
 
 
-PUBLISHED = 0.20468888
-"""The loss of one step of gradient descent in the notebook of von Oswald et al., a mean over 10,000 tasks."""
-
-
-def published_loss(rng, uniform_risk, tasks=10_000) -> Measurement:
-    """How far means of 10,000 tasks scatter on (-1/2, 1/2), query and task sampled, around the least loss."""
-    p = regression.uniform_limit(10, 10, 0.5)
-    x, w, query = (rng.uniform(-0.5, 0.5, (4 * tasks, 10, 10)), rng.standard_normal((4 * tasks, 10)),
-                   rng.uniform(-0.5, 0.5, (4 * tasks, 10)))  # fmt: skip
-    y = np.einsum("bmi,bi->bm", x, w)
-    guess = p * np.einsum("bi,bmi,bm->b", query, x, y) / 10
-    deviation = float(np.std((guess - np.sum(query * w, axis=1)) ** 2 / 2)) / math.sqrt(tasks)
-    low, high = PUBLISHED - SIGMAS * deviation, PUBLISHED + SIGMAS * deviation
-    half, one = (uniform_risk(10, 10, a) / 2 for a in (0.5, 1.0))
-    return Measurement(
-        PUBLISHED, low, high, one, f"the published loss of one step and how means of {tasks:,} tasks scatter; least "
-        f"loss on (-1/2, 1/2): {half:.6f}; control: on (-1, 1)", bool(low <= half <= high < one),
-    )  # fmt: skip
-
-
 def best_eta(function, noise, share, d, N, table):
     """An experiment: the step that fits best to drawn prompts, over the sum of examples, against `table`.
 

@@ -184,10 +184,3 @@ def average_coordinate_risk(step, p, q, noise):
 def coordinate_risk(step, p, q, noise):
     s, m4 = of_weights(p, q)
     return risks.of_coordinates(step, 2, s, m4, noise**2, jnp.asarray(0.5))
-
-
-def uniform_loss(off):
-    """Half the risk on ten coordinates uniform on (-1, 1), ten examples, for a step that is off the best by `off`."""
-    third = jnp.asarray(1.0) / 3
-    p = optimum.step(third, 10 * third**2, 10 * (jnp.asarray(1.0) / 5 + 9 * third**2), jnp.asarray(1.0) / 10) + off
-    return risks.of_coordinates(p, 10, third, jnp.asarray(1.0) / 5, jnp.zeros(()), jnp.asarray(1.0) / 10) / 2

@@ -7,7 +7,6 @@ drawn prompts.
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dualform import regression
@@ -18,7 +17,7 @@ from dualform.laws import regression_values as figures
 from dualform.laws.law import PROVED, REFUTED, Law
 from dualform.laws.regression_cases import MAHANKALI, OSWALD, RISK, ROOT, ZHANG, case, experiment
 from dualform.laws.regression_dynamics import FLOW, RATES, SHIFTS
-from dualform.laws.regression_measure import ISOTROPIC, PUBLISHED, SKEWED
+from dualform.laws.regression_measure import ISOTROPIC, SKEWED
 
 MOMENTS = (
     Law(
@@ -247,17 +246,6 @@ RISKS = (
         "RK15", "ten uniform inputs: losses 0.206229 on (-1/2, 1/2), 0.824916 on (-1, 1)", r"p^* = 6.0606,\ 1.51515",
         **experiment(measured.uniform, uniform_risk=regression.uniform_risk, uniform_limit=regression.uniform_limit),
         source=OSWALD,
-    ),
-    Law(
-        "RK15", "the published loss of one step fits inputs on (-1/2, 1/2)", r"0.20469",
-        **experiment(measured.published_loss, uniform_risk=regression.uniform_risk), source="claim C44",
-    ),
-    Law(
-        "RK15", '"the published loss of one step is for inputs uniform on (-1, 1)"', r"0.20469 = R/2",
-        (case("ten inputs, ten examples", ("as published", lambda off: jnp.full((), PUBLISHED) + 0 * off),
-              ("on (-1, 1)", averages.uniform_loss), ((),)),),
-        (REFUTED,), domain="every step, by how far it is from the best: there the loss is 0.825",
-        source="claim C44",
     ),
 )  # fmt: skip
 

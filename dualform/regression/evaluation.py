@@ -68,8 +68,21 @@ def drawn_risk(
     >>> print(abs(found.mean - 2) < 5 * found.error)
     True
     """
+    return mean_of(drawn_errors(predictor, task, examples, prompts=prompts, seed=seed, distractors=distractors))
+
+
+def drawn_errors(
+    predictor: Predictor, task: Task, examples: int, *, prompts: int = 204_800, seed: int = 0, distractors: int = 0
+) -> Float[np.ndarray, " prompts"]:
+    """What `drawn_risk` is the mean of, one number a prompt: for errors whose mean a few prompts make.
+
+    Args, Raises, Cost: those of `drawn_risk`.
+
+    Returns:
+        `[prompts]` squared errors, the query integrated out where it can be (TR7).
+    """
     program = _program(predictor, lambda _: task, examples, distractors)
-    return mean_of(program(_numbers(prompts), jnp.uint32(seed | TESTS), 1.0))
+    return np.ravel(np.asarray(program(_numbers(prompts), jnp.uint32(seed | TESTS), 1.0), np.float64))
 
 
 def _numbers(prompts: int):
