@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.regression import lsa, moments, optimum, prediction, prompt, risks
+from dualform.regression import lsa, moments, prediction, prompt, risks
 
 VALUES, WEIGHTS = (0.0, 1.0, -1.0, 2.0, -2.0), (6, 2, 2, 1, 1)
 """(RK25), the weights in twelfths: integers, for one twelfth is no float."""
