@@ -118,7 +118,7 @@ LAWS = (
         tuple(Case(name, {"definition": forms.trace_form, "ridge_risk": baselines.ridge_risk,
                           "Bayes and excess": forms.with_excess}, ((k, d), (), (), ()),
                    sample=ridge_settings((k, d), parameters=3), gradient=False, bounded=k > d) for name, k, d in K_D),
-        draws=1, full_only=(BOUNDED,),
+        draws=1, dtypes=("float64", "float32"), full_only=(BOUNDED,),
     ),
     Law(
         "GP10", "the squared difference of predictions", r"\mathrm{SPD} = E (A(q) - B(q))^2",

@@ -56,8 +56,8 @@ def ridge(x: Inputs, y: Labels, lam: _check.Scalar) -> Vector:
         lam: parameter, at least 0; a sum over examples is penalised, not a mean.
 
     Returns:
-        `[d]`. At 0 the inputs must be in general position, and errors grow with the square of X's condition number:
-        take float64 where k is near d.
+        `[d]`, in float32 for 16-bit inputs. At 0 the inputs must be in general position, and errors grow with the
+        square of X's condition number: take float64 where k is near d.
 
     Raises:
         ValueError: wrong shapes, dtypes that differ, concrete values that are not finite, a parameter below 0.
@@ -234,7 +234,7 @@ def ridge_risk(x: Inputs, lam: _check.Scalar, sigma: _check.Scalar, tau: _check.
     3.0
     """
     x = _check.array("x", x, "k d")
-    d = x.shape[1]
+    x, d = x.astype(_check.compute_dtype(x)), x.shape[1]
     S, eye = dot(x.T, x), jnp.eye(d, dtype=x.dtype)
     A = jnp.linalg.solve(S + lam * eye, eye)
     return lam**2 * tau**2 * jnp.sum(A * A.T) + sigma**2 * jnp.sum(dot(A, S) * A.T)
