@@ -14,7 +14,7 @@ from dualform.laws import gpt_runs
 from dualform.laws import regression_gpt as laws
 from dualform.laws.law import MEASURED
 from dualform.regression import GPT, GPTTraining, Task, baselines, checkpoints, curves, gpt, gpt_training, similarity
-from dualform.regression.gpt_training import Curriculum, draw_step, load_curves, load_gpt, save_gpt, train_gpt
+from dualform.regression.gpt_training import Curriculum, draw_step, load_curves, load_gpt, save_gpt, stages, train_gpt
 from dualform.testing.mutants import HARMLESS, MUTANTS
 
 TINY = GPT(d=1, points=5, width=16, layers=0, heads=2)
@@ -310,3 +310,19 @@ def test_the_results_that_come_with_the_library_belong_together():
     last = found["training"][-1]
     assert last["steps"] == 25_000 and json.dumps(found)
     assert (np.abs(mean - last["errors"]) < half + 5 * np.array(last["half_width"]) / 1.96).all()
+
+
+def test_stages_are_one_training_and_are_not_trained_again(tmp_path):
+    sizes, training = GPT(d=1, points=3, width=4, layers=0, heads=1), GPTTraining(steps=4, batch=2, points=3)
+    told = []
+
+    def once():
+        return list(stages(sizes, Task(d=1), training, (2, 4), lambda until: tmp_path / f"{until}.npz",
+                           lambda done, steps, loss: told.append(done)))  # fmt: skip
+
+    first, again = once(), once()
+    whole = train_gpt(sizes, Task(d=1), training)
+    assert told == [2, 4] and [run.step for run in first] == [2, 4]
+    for run in (first[1], again[1]):
+        assert jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), run.state, whole.state))
+        np.testing.assert_array_equal(run.losses, whole.losses)

@@ -16,7 +16,7 @@ from dualform.regression import baselines
 from dualform.regression.baselines import averaging_risk, best_averaging_risk, ols_risk
 from dualform.regression.curves import gpt_errors, linear_errors, mean_interval
 from dualform.regression.gpt import GPT, GPTWeights
-from dualform.regression.gpt_training import GPTTraining, load_gpt, train_gpt
+from dualform.regression.gpt_training import GPTTraining, load_gpt, stages
 from dualform.regression.similarity import Implied, gpt_answers, implied_ridge
 from dualform.regression.tasks import Prompts, Task
 
@@ -212,11 +212,10 @@ def row_28(rng) -> Measurement:
     """Row 28: trained for 4,000 steps of Adam from the start; and less like ridge than after 1,000."""
     from dualform.regression import runs
 
-    path = runs.place("gpt_d5")
     config, task, training = GPT(d=5, points=11), Task(d=5), GPTTraining(steps=4000)
     told, lams = runs.teller("gpt_d5"), []
-    for until in (1000, 4000):
-        trained = train_gpt(config, task, training, until=until, path=path, progress=told)
+    places = {until: runs.place(f"gpt_d5_{until}") for until in (1000, 4000)}
+    for trained in stages(config, task, training, tuple(places), places.get, told):
         lams.append(answers(trained.state[0], rng, 8).lam)
     mean, half = mean_interval(seen(trained.state[0], rng, batch=8000, examples=10)[1], FIVE)
     meaning = (

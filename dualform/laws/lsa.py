@@ -7,7 +7,7 @@ from dualform.laws import layer_forms as layer
 from dualform.laws import lsa_forms as f
 from dualform.laws import lsa_rows as rows
 from dualform.laws import prompt_forms as p
-from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Experiment, Law
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Experiment, Law, widened
 
 OSWALD, AHN, ZHANG = "von Oswald et al. 2023", "Ahn et al. 2023", "Zhang et al. 2024"
 VLADYMYROV = "Vladymyrov et al. 2024"
@@ -39,7 +39,7 @@ LAYERS = (
         "LS1", "a layer reads all tokens through one pair of matrices",
         r"e_j + \sum_i (W_{PV} e_i)(e_i \cdot W_{KQ} e_j) / \rho",
         (Case("query read", {"token by token": layer.one_by_one, "lsa": r.lsa, "lsa_attention": r.lsa_attention,
-                             "tokens in columns": layer.columns}, LAYER, positive(*LAYER)),
+                             "tokens in columns": widened(layer.columns)}, LAYER, positive(*LAYER)),
          Case("query not read", {"token by token": layer.examples_only(layer.one_by_one),
                                  "lsa": layer.examples_only(r.lsa),
                                  "lsa_attention": layer.examples_only(r.lsa_attention)}, LAYER, bounded=False)),

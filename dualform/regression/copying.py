@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 
 from dualform import _check
 from dualform.attention import softmax_attn
-from dualform.regression.lsa import _dot
+from dualform.rules.base import dot
 
 Tokens = Float[Array, "T D"]
 Matrix = Float[Array, "D D"]
@@ -124,7 +124,7 @@ def softmax_copy(tokens: Tokens, W_PV: Matrix, W_KQ: Matrix, sharpness: _check.S
     sizes: _check.Sizes = {}
     tokens = _check.array("tokens", tokens, "T D", sizes)
     W_PV, W_KQ = _check.array("W_PV", W_PV, "D D", sizes), _check.array("W_KQ", W_KQ, "D D", sizes)
-    return tokens + softmax_attn(_dot(tokens, W_PV.T), tokens, _dot(tokens, W_KQ.T), sharpness)
+    return tokens + softmax_attn(dot(tokens, W_PV.T), tokens, dot(tokens, W_KQ.T), sharpness)
 
 
 def on_pairs(matrix: Matrix, examples: int) -> Matrix:

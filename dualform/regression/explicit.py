@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from dualform import _check
 from dualform.regression.constructions import Steps, _layers, _moves, _preconditioner, _start, _steps
+from dualform.rules.base import dot
 
 Weight = Float[Array, " d"] | Float[Array, "k d"]
 Labels = Float[Array, " N"] | Float[Array, "N k"]
@@ -96,7 +97,7 @@ def descend(
 def _gd(W, x, y, eta, gamma, A):
     """(LS8)."""
     for k in range(eta.shape[0]):
-        W = W - eta[k] * _dot(jax.grad(squared_loss)(W, x, y), A[k].T)
+        W = W - eta[k] * dot(jax.grad(squared_loss)(W, x, y), A[k].T)
     return W
 
 
@@ -104,9 +105,9 @@ def _gd_plus_plus(zero, x, y, eta, gamma, A):
     """(LS9): in each layer a step from zero on the labels that are left, then the inputs move."""
     moved, W = jnp.eye(x.shape[1], dtype=x.dtype), zero
     for k in range(eta.shape[0]):
-        step = -eta[k] * _dot(jax.grad(squared_loss)(zero, x, y), A[k].T)
-        W = W + _dot(step, moved)
-        y = y - _dot(x, step.T)
+        step = -eta[k] * dot(jax.grad(squared_loss)(zero, x, y), A[k].T)
+        W = W + dot(step, moved)
+        y = y - dot(x, step.T)
         x, moved = _move(x, gamma[k], A[k], x), _move(moved.T, gamma[k], A[k], x).T
     return W
 
@@ -114,8 +115,4 @@ def _gd_plus_plus(zero, x, y, eta, gamma, A):
 def _move(rows, gamma, A, x):
     """Rows v to v - gamma H A' v, by the gradient of the loss with labels zero at v' A."""
     nothing = jnp.zeros((x.shape[0], rows.shape[0]), x.dtype)
-    return rows - gamma * jax.grad(squared_loss)(_dot(rows, A), x, nothing)
-
-
-def _dot(a, b):
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    return rows - gamma * jax.grad(squared_loss)(dot(rows, A), x, nothing)

@@ -20,7 +20,7 @@ from dualform import files
 from dualform.regression import baselines
 from dualform.regression.curves import gpt_errors, linear_errors, mean_interval
 from dualform.regression.gpt import GPT, GPTWeights
-from dualform.regression.gpt_training import GPTTraining, save_gpt, train_gpt
+from dualform.regression.gpt_training import GPTTraining, save_gpt, stages
 from dualform.regression.settings import describe
 from dualform.regression.similarity import gpt_answers, implied_ridge
 from dualform.regression.tasks import Gaussian, Inputs, Prompts, RandomDiagonal, Task, prompts
@@ -44,9 +44,8 @@ def study(folder: str | os.PathLike, progress: Callable[[int, int, float], None]
     Cost: 25,000 steps of about 30 ms.
     """
     folder, during = Path(folder), []
-    for until in STOPS:
-        run = train_gpt(CONFIG, TASK, TRAINING, until=until, path=folder / "run.npz", progress=progress)
-        during.append({"steps": until, **during_training(run.state[0])})
+    for run in stages(CONFIG, TASK, TRAINING, STOPS, lambda until: folder / f"run-{until}.npz", progress):
+        during.append({"steps": run.step, **during_training(run.state[0])})
     return write(folder, run.state[0], run.losses, during)
 
 

@@ -8,7 +8,8 @@ $\min(n, n_0 + 2 \lfloor t/s \rfloor)$ points.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform import _check
+from dualform import _check, files
 from dualform.regression.checkpoints import Run, load, read, run_slices, save
 from dualform.regression.gpt import GPT, GPTWeights, gpt_batch, initial_gpt, prefix_loss
 from dualform.regression.settings import describe
@@ -136,6 +137,39 @@ def train_gpt(
         advance, (weights, tx.init(weights)), steps if until is None else until,
         size=size, every=every, path=path, config=settings, progress=progress,
     )  # fmt: skip
+
+
+def stages(
+    config: GPT,
+    task: Task,
+    training: GPTTraining,
+    stops: Sequence[int],
+    place: Callable[[int], Path | None] = lambda until: None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Iterator[Run]:
+    """One training, looked at after several numbers of steps.
+
+    Args:
+        config, task, training, progress: as for `train_gpt`.
+        stops: numbers of steps, ascending.
+        place: a number of steps -> the checkpoint of that stage, or None. A stage goes on from the one before, and a
+            finished one is read, so that nothing is trained twice.
+
+    Yields:
+        A `Run` for each stop.
+
+    Raises:
+        ValueError: as `train_gpt`.
+
+    Cost: without checkpoints every stage starts anew.
+    """
+    before = None
+    for until in stops:
+        path = place(until)
+        if path is not None and before is not None and not path.exists():
+            files.replace(path, partial(shutil.copyfile, before))
+        yield train_gpt(config, task, training, until=until, path=path, progress=progress)
+        before = path
 
 
 def draw_step(task: Task, training: GPTTraining, key, t) -> tuple[jax.Array, jax.Array, jax.Array | int]:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform.rules.base import dot
 
 
 def token_map(
@@ -61,11 +62,7 @@ def token_map(
     P, Q = (W.astype(wide) if W.ndim == 4 else W.astype(wide)[:, None] for W in (W_PV, W_KQ))
     T, G = jnp.eye(gram.shape[0], dtype=wide), gram.astype(wide)
     for p, q in zip(P, Q, strict=True):
-        now = _dot(_dot(T, G), T.T)
-        change = jnp.sum(jax.vmap(lambda p, q, now=now: _dot(_dot(p, now), q))(p, q), axis=0)
-        T = T + _dot(change / jnp.asarray(rho, wide), T)
+        now = dot(dot(T, G), T.T)
+        change = jnp.sum(jax.vmap(lambda p, q, now=now: dot(dot(p, now), q))(p, q), axis=0)
+        T = T + dot(change / jnp.asarray(rho, wide), T)
     return T.astype(dtype)
-
-
-def _dot(a, b):
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

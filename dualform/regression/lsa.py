@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform.rules.base import dot
 
 Tokens = Float[Array, "T D"]
 Matrices = Float[Array, "D D"] | Float[Array, "H D D"]
@@ -98,7 +99,7 @@ def lsa(tokens: Tokens, W_PV: Matrices, W_KQ: Matrices, rho: _check.Scalar, *, i
     tokens, W_PV, W_KQ, rho = _arguments(tokens, W_PV, W_KQ, rho)
     wide = _widen(tokens)
     change = _merged(_gram(wide, include_query), _widen(W_PV), _widen(W_KQ))
-    return (wide + _dot(wide, change.T) / jnp.asarray(rho, wide.dtype)).astype(tokens.dtype)
+    return (wide + dot(wide, change.T) / jnp.asarray(rho, wide.dtype)).astype(tokens.dtype)
 
 
 def lsa_attention(
@@ -119,7 +120,7 @@ def lsa_attention(
     tokens, W_PV, W_KQ, rho = _arguments(tokens, W_PV, W_KQ, rho)
     wide, P, Q = _widen(tokens), _widen(W_PV), _widen(W_KQ)
     read = wide if include_query else wide[:-1]
-    one = jax.vmap(lambda p, q: _dot(_dot(_dot(wide, q.T), read.T), _dot(read, p.T)))
+    one = jax.vmap(lambda p, q: dot(dot(dot(wide, q.T), read.T), dot(read, p.T)))
     heads = one(P, Q) if P.ndim == 3 else one(P[None], Q[None])
     return (wide + jnp.sum(heads, axis=0) / jnp.asarray(rho, wide.dtype)).astype(tokens.dtype)
 
@@ -202,8 +203,8 @@ def reduced(tokens: Tokens, W_PV: Matrices, W_KQ: Matrices, rho: _check.Scalar) 
     tokens, W_PV, W_KQ, rho = _arguments(tokens, W_PV, W_KQ, rho)
     wide, P, Q = _widen(tokens), _widen(W_PV), _widen(W_KQ)
     P, Q = (P, Q) if P.ndim == 3 else (P[None], Q[None])
-    asked = _dot(Q[:, :, :-1], wide[-1, :-1])  # [H, D]
-    return (jnp.sum(_dot(P[:, -1], _gram(wide, True)) * asked) / jnp.asarray(rho, wide.dtype)).astype(tokens.dtype)
+    asked = dot(Q[:, :, :-1], wide[-1, :-1])  # [H, D]
+    return (jnp.sum(dot(P[:, -1], _gram(wide, True)) * asked) / jnp.asarray(rho, wide.dtype)).astype(tokens.dtype)
 
 
 def _arguments(tokens, W_PV, W_KQ, rho):
@@ -218,20 +219,16 @@ def _arguments(tokens, W_PV, W_KQ, rho):
 def _gram(tokens, include_query: bool):
     """G of (LS2)."""
     read = tokens if include_query else tokens[:-1]
-    return _dot(read.T, read)
+    return dot(read.T, read)
 
 
 def _merged(G, P, Q):
     """The sum over heads of P G Q."""
     if P.ndim == 2:
-        return _dot(_dot(P, G), Q)
-    return jnp.sum(jax.vmap(lambda p, q: _dot(_dot(p, G), q))(P, Q), axis=0)
+        return dot(dot(P, G), Q)
+    return jnp.sum(jax.vmap(lambda p, q: dot(dot(p, G), q))(P, Q), axis=0)
 
 
 def _widen(x):
     """16-bit floats are computed in float32."""
     return x.astype(_check.compute_dtype(x))
-
-
-def _dot(a, b):
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

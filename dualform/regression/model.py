@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 
 from dualform import _check
 from dualform.regression.lsa import lsa_layers, prediction, prompt
+from dualform.rules.base import dot
 
 Stack = Float[Array, "L H D D"]
 Weights = dict[str, Float[Array, "..."]]
@@ -66,7 +67,7 @@ def layers(weights: Weights) -> tuple[Stack, Stack]:
     if names == {"W_PV", "W_KQ"}:
         return weights["W_PV"], weights["W_KQ"]
     if names == {"K", "Q", "V", "P"}:
-        return _dot(weights["P"], weights["V"]), _dot(jnp.swapaxes(weights["K"], -1, -2), weights["Q"])
+        return dot(weights["P"], weights["V"]), dot(jnp.swapaxes(weights["K"], -1, -2), weights["Q"])
     if names == {"A"}:
         W_KQ = jnp.pad(weights["A"], ((0, 0), (0, 1), (0, 1)))[:, None]
         return jnp.zeros_like(W_KQ).at[..., -1, -1].set(-1.0), W_KQ
@@ -264,8 +265,4 @@ products.defvjp(_forward, _backward)
 
 def _share(W, x):
     """One matrix for all prompts: [I, K] times [K, J, B]."""
-    return _dot(W, x.reshape(x.shape[0], -1)).reshape(W.shape[0], *x.shape[1:])
-
-
-def _dot(a, b):
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    return dot(W, x.reshape(x.shape[0], -1)).reshape(W.shape[0], *x.shape[1:])

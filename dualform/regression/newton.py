@@ -27,12 +27,12 @@ to achieve second-order convergence rates for in-context linear regression (arXi
 well can Transformers emulate in-context Newton's method? (arXiv 2403.03183).
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform.rules.base import dot
 
 Square = Float[Array, "d d"]
 
@@ -62,7 +62,7 @@ def newton_inverse(S: Square, alpha: _check.Scalar, steps: int) -> Square:
     dtype, S = S.dtype, S.astype(_check.compute_dtype(S))
     M = jnp.asarray(alpha, S.dtype) * S.T
     for _ in range(_check.count("steps", steps)):
-        M = 2 * M - _dot(_dot(M, S), M)
+        M = 2 * M - dot(dot(M, S), M)
     return M.astype(dtype)
 
 
@@ -90,7 +90,7 @@ def descent_inverse(S: Square, eta: _check.Scalar, steps: int) -> Square:
     eta, identity = jnp.asarray(eta, S.dtype), jnp.eye(len(S), dtype=S.dtype)
     M = jnp.zeros_like(S)
     for _ in range(_check.count("steps", steps)):
-        M = M + eta * (identity - _dot(S, M))
+        M = M + eta * (identity - dot(S, M))
     return M.astype(dtype)
 
 
@@ -152,7 +152,3 @@ def _blocks(d, entries):
 
 def _matrix(S, sizes: _check.Sizes | None = None):
     return _check.array("S", S, "D D", sizes)
-
-
-def _dot(a, b):
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -4,17 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform import _check
+from dualform.regression.comparison import one_step
+from dualform.regression.evaluation import drawn_risk
 from dualform.regression.optimum import limit
 from dualform.regression.risks import risk
-from dualform.regression.tasks import Gaussian, Prompts, Task, prompts
-
-BATCH = 4096
-"""Prompts drawn at once, for memory."""
+from dualform.regression.tasks import Gaussian, Task
 
 
 def risk_table(
@@ -39,7 +36,7 @@ def risk_table(
         train_noise, noise: standard deviations of the label noise, in training and in the test prompts.
         scale: multiplies the inputs of the test prompts.
         query_variances: of the query's coordinates; those of the inputs if None.
-        drawn: prompts for each length, over whose queries the error is integrated; 0 for none.
+        drawn: prompts for each length, at least, over whose queries the error is integrated; 0 for none.
         seed: of the draws.
 
     Returns:
@@ -61,44 +58,16 @@ def risk_table(
     query: Any = np.diag(np.array(query_variances or variances, float))
     A: Any = limit(Lambda, N, train_noise)
     test: dict[str, Any] = dict(A=A, noise=noise, scale=scale, query_cov=query)
-    rows = []
+    rows, layer = [], one_step(jnp.asarray(A, jnp.float32))
     for i, M in enumerate(lengths):
         row = {"M": M, "exact": risk(Lambda, N, M, **test)}
         if drawn:
             task = Task(len(variances), Gaussian(scale**2 * Lambda), Gaussian(scale**2 * query), noise=noise)
-            errors = step_errors(task, A, M, drawn, jax.random.fold_in(jax.random.key(seed), i))
-            row |= {"mean": float(np.mean(errors)), "error": float(np.std(errors) / math.sqrt(len(errors)))}
+            found = drawn_risk(layer, task, M, prompts=drawn, seed=seed + i)
+            row |= {"mean": found.mean, "error": found.error}
         rows.append(row)
     return {
         "variances": list(variances), "N": N, "train_noise": train_noise, "noise": noise, "scale": scale,
         "query_variances": list(query_variances or variances), "prompts": drawn, "seed": seed,
         "zero": float(scale**2 * np.trace(query)), "floor": risk(Lambda, N, math.inf, **test), "rows": rows,
     }  # fmt: skip
-
-
-def step_errors(task: Task, A, M: int, count: int, key) -> np.ndarray:
-    """Errors of the prediction with matrix A on prompts of M examples, integrated over the query: `[count]`.
-
-    Args:
-        task: with linear labels.
-        A: `[d, d]`.
-        M: examples of a prompt.
-        count: prompts.
-        key: a JAX random key.
-
-    Returns:
-        float32 numbers.
-    """
-    count = _check.count("count", count, 1)
-
-    @jax.jit
-    def errors(key):
-        def one(x, y, w):
-            return jnp.asarray(A, x.dtype) @ (y @ x / M) - w
-
-        p: Prompts = prompts(task, key, min(count, BATCH), M)
-        gap = jax.vmap(one)(p.x, p.y, p.w)
-        return jnp.einsum("bi,...ij,bj->b", gap, p.covariance, gap, precision="highest")
-
-    keys = jax.random.split(key, -(-count // BATCH))
-    return np.concatenate([np.asarray(errors(k)) for k in keys])[:count]
