@@ -7,7 +7,8 @@ from dualform.laws.law import BOUNDED, MEASURED, PROVED
 
 
 def earns_what_it_claims(law):
-    for stamp in law.stamps:
+    """Its stamps, but for those that a quick run leaves out; of a law that has no others, the first."""
+    for stamp in [stamp for stamp in law.stamps if stamp not in law.full_only] or law.stamps[:1]:
         result = check(law, stamp, quick=True)
         assert result.earned == stamp, result.reason
         if stamp == PROVED:

@@ -1,12 +1,14 @@
 """The list of claims: complete, each verdict resting on laws that exist and carry the stamps that it states."""
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dualform.laws import LAWS, find
-from dualform.laws.claims import CLAIMS, OPEN, READ, command, laws_of, number
+from dualform.laws.claims import CLAIMS, OPEN, READ, Evidence, command, laws_of, number
 
 
 def test_every_claim_is_there_once_and_none_is_empty():
@@ -61,3 +63,19 @@ def test_numbers_of_the_evidence_are_those_of_the_checks():
     assert re.fullmatch(r"\S+ in place of \S+", number(evidence["refuted"]))
     bounded = next(e for claim in CLAIMS for e in claim.evidence if e.stamp == "bounded" and e.label == "FE11")
     assert re.fullmatch(r"error/bound 0\.\d\d", number(bounded))
+
+
+def test_every_law_that_trains_has_a_committed_run_in_which_it_earned_its_stamps():
+    """The page of claims shows these numbers; `dualform verify --thorough --only TR --json docs/thorough/TR.json`."""
+    folder = Path(__file__).parent.parent / "docs" / "thorough"
+    kept = [result for path in folder.glob("*.json") for result in json.loads(path.read_text())["results"]]
+    for law in LAWS:
+        if law.thorough:
+            found = [r for r in kept if (r["label"], r["title"]) == (law.label, law.title)]
+            assert {r["stamp"] for r in found} == set(law.stamps), f"no run of {law.name}: run it again"
+            assert all(r["passed"] for r in found), law.name
+            if law.label in {evidence.label for claim in CLAIMS for evidence in claim.evidence}:
+                evidence = Evidence(law.label, law.stamps[0], law.title)
+                assert re.fullmatch(r"\S+ in \[\S+, \S+\], control \S+", number(evidence, recorded=tuple(kept)))
+    evidence = Evidence("TR13", "measured")
+    assert set(number(evidence).split("; ")) == {"trained on demand"}  # and nothing is trained for it

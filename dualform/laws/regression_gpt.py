@@ -62,14 +62,14 @@ LAWS = (
         tuple(Case(name, {"nothing": forms.nothing, "what the future changes": forms.future(forms.library)},
                    (net, (n, 1), (n,), (n, 1), (n,)), gradient=False, bounded=False)
               for name, net, n in (("two points", ONE, 2), ("three points", MORE, 3))),
-        (PROVED,),
+        (PROVED,), full_only=(PROVED,),
     ),
     Law(
         "GP4", "one pass predicts after every number of examples",
         r"\ell = \frac1n \sum_i (\hat y_i - y_i)^2",
         (Case("two prompts", {"prompt by prompt": forms.loss_by_prompt, "one pass": forms.loss_in_one_pass},
               (ONE, (2, 2, 1), (2, 2)), gradient=False, bounded=False),),
-        (PROVED,), source="Garg et al. 2022",
+        (PROVED,), source="Garg et al. 2022", full_only=(PROVED,),
     ),
     Law(
         "GP5", "ridge by the smaller Gram matrix", r"(X^\top X + \lambda I)^{-1} X^\top y",
@@ -118,7 +118,7 @@ LAWS = (
         tuple(Case(name, {"definition": forms.trace_form, "ridge_risk": baselines.ridge_risk,
                           "Bayes and excess": forms.with_excess}, ((k, d), (), (), ()),
                    sample=ridge_settings((k, d), parameters=3), gradient=False, bounded=k > d) for name, k, d in K_D),
-        draws=1, dtypes=("float64", "float32"), full_only=(BOUNDED,),
+        draws=1, dtypes=("float64", "float32"), full_only=(PROVED, BOUNDED),
     ),
     Law(
         "GP10", "the squared difference of predictions", r"\mathrm{SPD} = E (A(q) - B(q))^2",

@@ -63,7 +63,7 @@ def whitened_by(power):
     def inputs(law, key, batch, n, d):
         values, vectors = jnp.linalg.eigh(law.covariance)
         z = jax.random.normal(key, (batch, n, d))
-        return z @ (vectors * values**power) @ vectors.T, law.covariance
+        return z @ (vectors * (values**power)[None]) @ vectors.T, law.covariance
 
     return inputs
 
@@ -85,7 +85,7 @@ def variances(shape=lambda batch, n, d: (batch, 1, d), change=lambda v: v, of_in
         one, other = jax.random.split(key)
         v = change(law.scale * jax.random.exponential(one, shape(batch, n, d)))
         x = jax.random.normal(one if of_inputs else other, (batch, n, d)) * jnp.sqrt(v)
-        return x, jnp.broadcast_to(v, (batch, n, d))[:, 0, :, None] * jnp.eye(d)
+        return x, jnp.broadcast_to(v, (batch, n, d))[:, 0, :, None] * jnp.eye(d)[None]
 
     return inputs
 
@@ -148,7 +148,7 @@ SAMPLERS = (
     ("variances by token", "drawn for each token", drawn(inputs=variances(lambda batch, n, d: (batch, n, d))), RANDOM),
     ("one key for variances and inputs", "shared key", drawn(inputs=variances(of_inputs=True)), RANDOM),
     ("always the first", "the first entries stay",
-     drawn(w=weights_by(lambda key, batch, d, s: (jnp.arange(d) < s).astype(float))), SPARSE),
+     drawn(w=weights_by(lambda key, batch, d, s: (jnp.arange(d) < s).astype(float)[None])), SPARSE),
     ("by coin", "each entry by itself",
      drawn(w=weights_by(lambda key, batch, d, s: jax.random.bernoulli(key, s / d, (batch, d)).astype(float))), SPARSE),
     ("one key for entries and tasks", "shared key", drawn([("kept", "w")]), SPARSE),
