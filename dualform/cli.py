@@ -201,7 +201,7 @@ def _bench_training(options) -> int:
             threads=tuple(dict.fromkeys(counts)), seconds=2.0 if options.quick else options.seconds,
             with_peers=not options.no_peers, progress=bar,
         )  # fmt: skip
-    _print_tables(tables(report))
+    terminal.print_tables(tables(report))
     if options.json is not None:
         files.write_json(options.json, report)
     return OK
@@ -216,6 +216,8 @@ def _bench(options) -> int:
     for path in (options.json, options.plot):
         terminal.writable(path)
     if options.training:
+        if options.plot is not None or options.rule:
+            raise ValueError("--training: got it beside --plot or --rule, which are of the rules; leave them out")
         return _bench_training(options)
     with terminal.progress("bench") as bar:
         report = bench(
@@ -224,7 +226,7 @@ def _bench(options) -> int:
             lengths=() if options.quick else LENGTHS, memory=not options.quick,
             seconds=2.0 if options.quick else options.seconds, progress=bar,
         ).to_dict()  # fmt: skip
-    _print_tables(tables(report))
+    terminal.print_tables(tables(report))
     if options.json is not None:
         files.write_json(options.json, report)
     if options.plot is not None:
@@ -232,16 +234,6 @@ def _bench(options) -> int:
 
         plots.benchmark(report, options.plot)
     return OK
-
-
-def _print_tables(tables) -> None:
-    console = terminal.console()
-    for title, columns, rows in tables:
-        table = terminal.table(*((name, "left" if i == 0 else "right") for i, name in enumerate(columns)))
-        for row in rows:
-            table.add_row(*row)
-        console.print(title, highlight=False)
-        console.print(table)
 
 
 def _function(name: str):

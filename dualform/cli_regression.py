@@ -166,13 +166,7 @@ def _compare(options) -> int:
     for path in (options.json, options.plot):
         terminal.writable(path)
     report = experiments.compared(options.checkpoint, prompts=options.prompts, seed=options.seed)
-    console = terminal.console()
-    for title, columns, rows in reports.tables(report):
-        table = terminal.table(*((name, "left" if i == 0 else "right") for i, name in enumerate(columns)))
-        for row in rows:
-            table.add_row(*row)
-        console.print(title, highlight=False)
-        console.print(table)
+    terminal.print_tables(reports.tables(report))
     return _write(options, report, "errors_by_examples" if report["kind"] == "gpt" else "shifts")
 
 

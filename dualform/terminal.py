@@ -55,3 +55,14 @@ def table(*columns: tuple[str, str]):
     for name, justify in columns:
         made.add_column(name, justify=justify, no_wrap=name == "law", overflow="fold")  # type: ignore[arg-type]
     return made
+
+
+def print_tables(tables) -> None:
+    """Prints (title, columns, rows) one after the other: the first column to the left, the others to the right."""
+    out = console()
+    for title, columns, rows in tables:
+        made = table(*((name, "left" if i == 0 else "right") for i, name in enumerate(columns)))
+        for row in rows:
+            made.add_row(*row)
+        out.print(title, highlight=False)
+        out.print(made)

@@ -131,6 +131,7 @@ def test_settings_come_back_from_what_describes_them():
         (["regression", "train", "--gpt", "--depth", "2"], "depth: got it beside --gpt"),
         (["regression", "train", "--gpt", "--run", "short"], "--gpt: got it beside --run"),
         (["regression", "compare", "nowhere.npz"], "nowhere.npz: got"),
+        (["bench", "--training", "--plot", "x.png"], "--training: got it beside --plot or --rule"),
         (["verify", "--runs", "here"], "--runs: is for --thorough"),
         (["verify", "--quick", "--thorough"], "quick: got both quick and thorough"),
         (["verify", "--only", "TR13"], "train networks for minutes; add --thorough"),

@@ -33,9 +33,9 @@ def best_matrix(task: Task, N: int) -> np.ndarray | None:
     """
     if not _is_plain(task):
         return None
-    noise = float(np.max(task.noise))
+    noise = _noise(task)
     if isinstance(task.inputs, Gaussian):
-        return limit(_covariance(task), N, noise, None if task.prior is None else np.asarray(task.prior, float))
+        return limit(_covariance(task), N, noise, _prior(task))
     if task.prior is not None:
         return None
     if isinstance(task.inputs, Uniform):
@@ -53,10 +53,9 @@ def least_loss(config: Training) -> float | None:
     A = best_matrix(task, N)
     if A is None or config.depth * config.repeat > 1:
         return None
-    noise = float(np.max(task.noise))
+    noise = _noise(task)
     if isinstance(task.inputs, Gaussian):
-        prior = None if task.prior is None else np.asarray(task.prior, float)
-        return risk(_covariance(task), N, N, A=A, noise=noise, prior=prior) / 2
+        return risk(_covariance(task), N, N, A=A, noise=noise, prior=_prior(task)) / 2
     if isinstance(task.inputs, Uniform):
         return uniform_risk(task.d, N, task.inputs.half_width, p=float(A[0, 0]), noise=noise) / 2
     return random_covariance_risk(exponential_moments(task.d, task.inputs.scale), N, A, noise) / 2
@@ -112,6 +111,15 @@ def _adapted(network: Network, config: Training) -> Network:
 def _is_plain(task: Task) -> bool:
     """Linear labels of dense tasks, one level of noise, queries like the examples."""
     return task.function == "linear" and task.sparse is None and task.query is None and np.ndim(task.noise) == 0
+
+
+def _noise(task: Task) -> float:
+    """The one level of a plain task."""
+    return float(np.asarray(task.noise))
+
+
+def _prior(task: Task) -> np.ndarray | None:
+    return None if task.prior is None else np.asarray(task.prior, float)
 
 
 def _covariance(task: Task) -> np.ndarray:
