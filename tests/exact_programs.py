@@ -172,7 +172,7 @@ CONTRACTIONS = {
     "cumprod": case(lambda x: jnp.cumprod(x, 0), (4, 2), emits="cumprod"),
     "cumprod-reverse": case(lambda x: lax.cumprod(x, axis=0, reverse=True), (4, 2), emits="cumprod"),
     "associative_scan": case(lambda x: lax.associative_scan(jnp.multiply, x), (5,), emits="pad concatenate"),
-    "polyval": case(lambda c, x: jnp.polyval(c, x), (4,), (2,), emits="scan"),
+    "polyval": case(lambda c, x: jnp.polyval(c, x), (4,), (2,), emits="scan|polynomial"),
     "convolve": case(lambda x, y: jnp.convolve(x, y), (4,), (3,), emits="conv_general_dilated"),
     "convolution": case(
         lambda x, w: lax.conv_general_dilated(
@@ -280,7 +280,7 @@ MOVES = {
         emits="sort",
     ),
     "lexsort": case(lambda x: x[jnp.lexsort((jnp.array([0, 1, 0]), jnp.array([1, 0, 0])))], (3,), emits="sort"),
-    "searchsorted": case(lambda x: x[jnp.searchsorted(jnp.arange(3.0), 1.0)], (3,), emits="le_to"),
+    "searchsorted": case(lambda x: x[jnp.searchsorted(jnp.arange(3.0), 1.0)], (3,), emits="le_to|call_hi_primitive"),
     "argmax-of-constants": case(lambda x: x[jnp.argmax(jnp.array(KEYS))], (3,), emits="argmax"),
     "one_hot": case(lambda x: jax.nn.one_hot(np.array([2, 0]), 3) @ x, (3, 2), emits="eq"),
     "bincount": case(lambda x: x * jnp.bincount(jnp.array([0, 1, 1]), length=3), (3,), emits="scatter-add"),

@@ -47,7 +47,8 @@ def exactly(compiled, arguments) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", CASES)
 def test_polynomial_programs(name):
     f, shapes, emits = CASES[name]
-    assert set(emits) <= primitives(Program.trace(f, Signature.of(shapes)).jaxpr.jaxpr), "the case tests something else"
+    found = primitives(Program.trace(f, Signature.of(shapes)).jaxpr.jaxpr)
+    assert all(found & set(names.split("|")) for names in emits), "the case tests something else"
     rng = np.random.default_rng(0)
     whole = [rng.integers(-3, 4, s).astype(float) for s in shapes]
     halves = [rng.integers(-3, 4, s) / 2 for s in shapes]

@@ -58,6 +58,8 @@ RANGES = {
     "sin": (lax.sin, np.sin, (1e-9, 1e4), True),
     "cos": (lax.cos, np.cos, (1e-9, 1e4), True),
 }
+BETTER = ("exp", "expm1", "log1p")
+"""Functions that XLA computes more exactly on JAX 0.12 than on 0.10, for which they are charged."""
 RANGES["exp2"] = (lax.exp2, np.exp2, (1e-9, 120.0), True)
 
 
@@ -85,7 +87,8 @@ def test_charges_cover_the_functions_over_their_range(dtype):
     print(dtype, "share of the charge used:", seen)
     assert max(seen.values()) <= 1.0
     if dtype in ("float32", "float64"):
-        assert min(seen.values()) > 0.15, "a charge far above what is seen"
+        used = [share for name, share in seen.items() if jax.__version_info__ < (0, 11) or name not in BETTER]
+        assert min(used) > 0.15, "a charge far above what is seen"
 
 
 # --- contract ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import jax
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 JAX = os.path.dirname(os.path.abspath(jax.__file__))
+WRITTEN = (os.path.join(HERE, "lowered.py"), os.path.join(os.path.dirname(HERE), "_jax.py"))
+"""Where the engine writes a primitive out: what happens in there happens on the line of the primitive."""
 NOWHERE = "a line that JAX did not record"
 
 
@@ -26,6 +28,8 @@ def where(eqn) -> str:
     traceback = None if eqn is None else eqn.source_info.traceback
     frames = list(traceback.frames) if traceback is not None else []
     for frame in frames:
+        if frame.file_name in WRITTEN:
+            return NOWHERE
         if not frame.file_name.startswith((JAX, HERE, "<frozen")):
             return f"{frame.file_name}:{frame.line_num} in {frame.function_name}"
     return NOWHERE

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from dualform.prove import concrete, lowered, structure
+from dualform import _jax
+from dualform.prove import concrete, lowered, parameters, structure
 from dualform.prove.errors import ProofError, placed, unsupported
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -76,16 +77,19 @@ class Interpreter:
                 results = self.equation(eqn, [read(x) for x in eqn.invars])
             except ProofError as error:
                 raise placed(error, eqn) from None
+            except KeyError as error:
+                raise parameters.missing(eqn, error.args[0]) from error
             env.update(zip(eqn.outvars, results, strict=True))
         return [read(x) for x in jaxpr.outvars]
 
     def equation(self, eqn, operands: list) -> list:
         name = eqn.primitive.name
         rules = self.arithmetic.rules
+        parameters.check(eqn, frozenset() if name in rules else None)
         if name in CONTROL and name not in rules:
             return CONTROL[name](self, eqn, operands)
         if name in CALLERS:
-            return self._call(_program(eqn), operands)
+            return self._call(self._written(eqn) or _program(eqn), operands)
         if name in structure.RULES and self._moves(name, operands):
             return self._move(eqn, operands)
         if all(isinstance(x, np.ndarray) for x in operands) and (
@@ -94,9 +98,9 @@ class Interpreter:
             results = concrete.evaluate(eqn, operands)
             if results is not None:
                 return [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
-        if name in lowered.PROGRAMS and name not in rules and self.arithmetic.folds:
-            return self._call(lowered.program(eqn), operands)
         if name not in rules:
+            if (program := self._written(eqn)) is not None:
+                return self._call(program, operands)
             raise unsupported(eqn, self.arithmetic.name)
         return rules[name](eqn, *operands)
 
@@ -107,8 +111,13 @@ class Interpreter:
         return x if self.arithmetic.folds or not concrete.is_float(x) else self.arithmetic.lift(x, dtype)
 
     def _call(self, program, operands) -> list:
-        closed = isinstance(program, ClosedJaxpr)
-        return self.evaluate(program.jaxpr if closed else program, program.consts if closed else (), operands)
+        return self.evaluate(*_jax.opened(program), operands)
+
+    def _written(self, eqn) -> ClosedJaxpr | None:
+        """A primitive as a program of simpler ones, if it is one, traced once."""
+        if id(eqn) not in self._maps:
+            self._maps[id(eqn)] = (eqn, lowered.program(eqn, self.arithmetic.folds))
+        return self._maps[id(eqn)][1]
 
     def _moves(self, name, operands) -> bool:
         """Whether the operands that are not data are concrete."""
@@ -173,7 +182,7 @@ def _program(eqn):
 
 def _scan(self: Interpreter, eqn, operands) -> list:
     p = eqn.params
-    n, c = p["num_consts"], p["num_carry"]
+    n, c = _jax.scan_counts(p)
     consts, carry, xs = operands[:n], operands[n : n + c], operands[n + c :]
     body = p["jaxpr"]
     steps: list[list] = []

@@ -1,12 +1,19 @@
-"""Primitives that are programs of simpler ones: convolutions and sums over windows, as gathers and products."""
+"""Primitives that are programs of simpler ones: convolutions and sums over windows, as gathers and products.
 
+What a release of JAX made a primitive of its own is written out as well, by `dualform._jax`.
+"""
+
+import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr
+
+from dualform import _jax
 
 
 def windows(x, sizes, strides, padding, base_dilation, window_dilation):
@@ -46,10 +53,23 @@ def window_sum(x, *, window_dimensions, window_strides, padding, base_dilation, 
     return out.sum(tuple(range(x.ndim, 2 * x.ndim)))
 
 
-PROGRAMS: dict[str, Callable] = {"conv_general_dilated": convolution, "reduce_window_sum": window_sum}
+PROGRAMS: dict[str, Callable] = {
+    "conv_general_dilated": convolution,
+    "reduce_window_sum": window_sum,
+    **_jax.EXACT,
+}
+"""What a primitive means, for exact arithmetic."""
 
 
-def program(eqn) -> ClosedJaxpr:
-    """The equation written out."""
-    f = PROGRAMS[eqn.primitive.name]
-    return jax.make_jaxpr(lambda *xs: f(*xs, **eqn.params))(*[x.aval for x in eqn.invars])
+def program(eqn, exact: bool) -> ClosedJaxpr | None:
+    """The equation written out: what it means, or the order in which it is computed; None if it stays as it is."""
+    name, f = eqn.primitive.name, None
+    wide = any(getattr(x.aval, "dtype", None) in (np.float64, np.int64, np.uint64) for x in eqn.invars)
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        if name == "call_hi_primitive":
+            f = _jax.expansion(eqn)
+        elif name in ("jit", "pjit", "custom_jvp_call"):
+            f = _jax.meaning(eqn) if exact else None
+        elif rule := (PROGRAMS if exact else _jax.COMPUTED).get(name):
+            f = partial(rule, **eqn.params)
+        return None if f is None else jax.make_jaxpr(f)(*[x.aval for x in eqn.invars])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualform import _jax
 from dualform.prove.errors import ProofError, unsupported
 from dualform.prove.interpreter import Interpreter
 from dualform.prove.rounding import contractions, elementwise, piecewise, roots, solves
@@ -170,7 +171,7 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
     arrays = prepare(leaves, dtype)
     double = jnp.result_type(float) == np.float64 or any(x.dtype == np.float64 for x in arrays)
     with jax.enable_x64(True) if double else contextlib.nullcontext(), np.errstate(all="ignore"):
-        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
+        shapes = [jax.ShapeDtypeStruct(x.shape, _jax.canonical(x.dtype)) for x in arrays]
         closed, out = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(tree, shapes))
         arithmetic = Rounding(2.0 if double else 1.0)
         inputs = [enter(arithmetic, x, v.aval.dtype) for x, v in zip(arrays, closed.jaxpr.invars, strict=True)]
