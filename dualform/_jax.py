@@ -2,7 +2,7 @@
 
 | since | what changed |
 |---|---|
-| 0.11.0 | `scan` states how many constants and carries it has by the trees `ft_in` and `ft_out`, no longer by two numbers |
+| 0.11.0 | `scan` tells its constants and carries apart by the trees `ft_in` and `ft_out`, no longer by two numbers |
 | 0.11.0 | a closed jaxpr is a `Jaxpr` that has its constants with it, and no type of its own |
 | 0.11.1 | determinants of 2 x 2 and 3 x 3 matrices eliminate with pivots; their gradients ask `jnp.isinf` |
 | 0.11.2 | the primitives `one_minus_square` (derivative of `tanh`) and `log2` |
@@ -10,8 +10,8 @@
 | 0.12.0 | `jnp.searchsorted` and others are one `call_hi_primitive`, which knows its own program |
 | 0.12.0 | a 64-bit type of an abstract array warns where JAX has 32 bits |
 
-A new primitive gets its meaning as a program of older ones: `EXACT` is what it means, `COMPUTED` the order of operations
-in which JAX compiles it.
+A new primitive gets its meaning as a program of older ones: `EXACT` is what it means, `COMPUTED` the order of
+operations in which JAX compiles it.
 """
 
 import re
@@ -29,16 +29,17 @@ from jax.extend.core import jaxpr_as_fun
 NEWEST = "0.12.0.1"
 """The newest release of JAX that dualform was tried with."""
 
+VERSION = jax.__version__
 FOLDER = jax.__path__[0]
 
 
-def newer(version: str = jax.__version__, than: str = NEWEST) -> bool:
-    """Whether a release of JAX is newer than any that was tried."""
+def newer() -> bool:
+    """Whether the installed release is newer than any that was tried."""
 
     def numbers(text: str) -> list[int]:
         return [int(n) for n in re.findall(r"\d+", re.split(r"[a-z+]", text)[0])]
 
-    return numbers(version) > numbers(than)
+    return numbers(VERSION) > numbers(NEWEST)
 
 
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:

@@ -132,6 +132,8 @@ def _verify(options) -> int:
 
 
 def _print_report(report) -> None:
+    from dualform import _jax
+
     table = terminal.table(
         ("law", "left"),
         ("", "left"),
@@ -140,7 +142,7 @@ def _print_report(report) -> None:
         ("P(false proof)", "right"),
         ("s", "right"),
     )
-    styles = {"failed": "bold red", "vacuous": "yellow"}
+    styles = {"failed": "bold red", "error": "bold red", "vacuous": "yellow"}
     for r in report.results:
         worst = "" if r.worst is None else f"{r.worst:.2g}"
         chance = "" if r.failure_probability is None else f"{r.failure_probability:.0e}"
@@ -158,6 +160,11 @@ def _print_report(report) -> None:
                     f"difference {d['error']:.2g}, allowed {d['bound']:.2g}, output up to {d['output']:.3g}",
                     highlight=False,
                 )
+    if _jax.newer():
+        tried = (
+            f"JAX {_jax.VERSION} is newer than {_jax.NEWEST}, the newest that this version of dualform was tried with"
+        )
+        console.print(tried, highlight=False)
     failed = sum(not r.passed for r in report.results)
     verdict = "every law earned its stamp" if report.passed else f"{failed} of {len(report.results)} stamps not earned"
     console.print(

@@ -2,6 +2,7 @@
 
 import platform
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,10 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from dualform._jax import NEWEST
 from dualform.laws import LAWS, Law, Result, check, find, of_rule
 from dualform.laws.law import BOUNDED
+from dualform.prove.errors import first_line
 
 DTYPES = {"quick": ("float32",), "full": ("float64", "float32", "bfloat16", "float16")}
+TRAINED = "layers of a trained digit classifier are attention over their patterns"
 DIGITS = "digits"
 """The label that selects the trained network alone."""
 
@@ -45,6 +49,7 @@ class Report:
         return {
             "dualform": version("dualform"),
             "jax": jax.__version__,
+            "jax_tried": NEWEST,
             "numpy": np.__version__,
             "python": platform.python_version(),
             "seed": self.seed,
@@ -136,14 +141,30 @@ def _beside(progress: Progress, done: int, jobs: int, name: str, step: int, step
 
 
 def _checked(law: Law, stamp: str, seed: int, quick: bool) -> list[Result]:
+    started = time.perf_counter()
     try:
         return [check(law, stamp, seed=seed, quick=quick, dtypes=DTYPES["quick" if quick else "full"])]
-    except Exception as error:  # a law that crashes has failed; the others still run
-        return [Result(law.label, law.title, stamp, False, reason=f"{type(error).__name__}: {error}")]
+    except Exception as error:  # it says nothing of the law; the others still run
+        return [_crashed(law.label, law.title, stamp, error, started)]
 
 
 def digits(seed: int, quick: bool) -> list[Result]:
     """(O9) on a network trained on handwritten digits, one result for each layer."""
+    started = time.perf_counter()
+    try:
+        return _digits(seed, quick)
+    except Exception as error:
+        return [_crashed("O9", TRAINED, BOUNDED, error, started)]
+
+
+def _crashed(label: str, title: str, stamp: str, error: Exception, started: float) -> Result:
+    """An exception as a row of its own kind, neither earned nor failed."""
+    seconds = time.perf_counter() - started
+    reason, lines = first_line(error), "".join(traceback.format_exception(error))
+    return Result(label, title, stamp, False, reason=reason, seconds=seconds, traceback=lines)
+
+
+def _digits(seed: int, quick: bool) -> list[Result]:
     from dualform import digits as case
 
     started = time.perf_counter()
@@ -174,7 +195,7 @@ def digits(seed: int, quick: bool) -> list[Result]:
 def script(result: Result, report: Report) -> str:
     """A program that repeats a failed check and shows why it fails."""
     mode = "quick" if report.quick else "full"
-    if result.title.startswith("layer "):
+    if result.label == "O9" and result.title.startswith("layer"):
         return (
             "from dualform.verify import digits\n\n"
             f"for result in digits(seed={report.seed}, quick={report.quick}):\n"

@@ -34,9 +34,12 @@ class Result:
     reason: str = ""
     seconds: float = 0.0
     details: list[dict[str, Any]] = field(default_factory=list)
+    traceback: str = ""  # of an exception that ended the check: nothing is known of the law
 
     @property
     def earned(self) -> str:
+        if self.traceback:
+            return "error"
         if self.passed:
             return self.stamp
         return "vacuous" if self.vacuous and (self.worst or 0.0) <= 1.0 else "failed"

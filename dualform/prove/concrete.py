@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.prove.errors import NOWHERE, ProofError
+from dualform.prove.errors import NOWHERE, ProofError, first_line, unsupported
 from dualform.prove.layout import along, matrices
+
+KEYS = "draw random numbers outside the program and pass them as an input"
 
 ORDER = {
     "lt": np.less,
@@ -60,17 +62,20 @@ def carry(value, dtype=None) -> np.ndarray:
     """Floats as float64, everything else as it is; a Python number is first rounded to the `dtype` that it has in JAX.
 
     Raises:
-        ProofError: complex numbers, or keys of random numbers.
+        ProofError: complex numbers, integers of a few bits, or keys of random numbers.
     """
     dtype = getattr(value, "dtype", None) if dtype is None else dtype
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.extended):
-        why = "draw random numbers outside the program and pass them as an input"
-        raise ProofError(f"a constant of type {dtype}: {why} ({NOWHERE})")
+        raise ProofError(f"a constant of type {dtype}: {KEYS} ({NOWHERE})")
     with np.errstate(over="ignore"):
         x = np.asarray(value) if dtype is None else np.asarray(value).astype(dtype)
     if x.dtype.kind == "c":
         raise ProofError(f"a complex constant: exact arithmetic knows real numbers only ({NOWHERE})")
-    return x.astype(np.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(np.float64)
+    if x.dtype.kind not in "iub":
+        raise ProofError(f"a constant of type {x.dtype}: expected floats, booleans or integers of 8 bits ({NOWHERE})")
+    return x
 
 
 def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
@@ -84,11 +89,12 @@ def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
             results = _convert(eqn, operands[0])
         elif any(is_float(x) for x in operands):
             result = _floats(name, eqn, operands)
-            results = None if result is None else [np.asarray(result)]
+            results = None if result is None else [result]
         elif name in INTEGERS:
-            results = [np.asarray(INTEGERS[name](*operands))]
+            results = [INTEGERS[name](*operands)]
         else:
             return _by_jax(eqn, operands)
+        results = None if results is None else [np.asarray(x) for x in results]  # numpy makes numbers of arrays ()
         known = results is not None and all(_fits(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True))
     return results if known else None
 
@@ -138,8 +144,15 @@ def _convert(eqn, x):
 
 
 def _by_jax(eqn, operands):
-    """Any other primitive on integers: JAX itself is the definition."""
-    out = eqn.primitive.bind(*[jnp.asarray(x) for x in operands], **eqn.params)
+    """Any other primitive on integers: JAX itself is the definition, unless it does more than to compute."""
+    if eqn.primitive.name.startswith("random_"):
+        raise unsupported(eqn, "any", KEYS)
+    if eqn.effects:
+        raise unsupported(eqn, "any", "it has effects, so it may give another result each time")
+    try:
+        out = eqn.primitive.bind(*[jnp.asarray(x) for x in operands], **eqn.params)
+    except Exception as error:  # a callback may raise anything
+        raise unsupported(eqn, "any", f"JAX cannot evaluate it on constants: {first_line(error)}") from error
     out = out if eqn.primitive.multiple_results else [out]
     return None if any(jnp.issubdtype(x.dtype, jax.dtypes.extended) for x in out) else [carry(x) for x in out]
 

@@ -12,7 +12,7 @@ So where the runs agree, the programs as they were traced are evaluated exactly 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from math import prod
@@ -22,7 +22,7 @@ import numpy as np
 
 from dualform.prove.certificate import Counterexample
 from dualform.prove.draw import Point, Programs, evaluate
-from dualform.prove.errors import ProofError
+from dualform.prove.errors import ProofError, first_line
 from dualform.prove.modular import Residue
 from dualform.prove.primes import SAFE_PRIMES
 from dualform.prove.programs import Input, Signature
@@ -50,6 +50,8 @@ class Search:
     programs: Programs
     signature: Signature
     seed: int
+    stopped: list[str] = field(default_factory=list)
+    """Why the programs could not be run in float64, if they could not."""
 
     def find(self) -> Counterexample | None:
         """A small counterexample, or None if none was found that can be confirmed."""
@@ -69,7 +71,8 @@ class Search:
             leaves = [_small(x, rng, attempt) for x in self.signature.leaves]
             try:
                 visible = _gap(*run(leaves)) is not None
-            except (TypeError, ValueError):  # a program that insists on float32
+            except Exception as error:  # a program may insist on float32, or call back what raises anything
+                self.stopped.append(first_line(error))
                 return None
             if visible:
                 leaves = _shrink(leaves, self.signature.leaves, lambda x: _gap(*run(x)) is not None, SHRINKS)
@@ -107,7 +110,7 @@ class Search:
         """The derived bound of one element, infinite where none can be derived."""
         try:
             _, bound = rounding_bound(h, *jax.tree.unflatten(self.signature.tree, leaves))
-        except ProofError:
+        except ValueError:
             return np.inf
         return float(np.ravel(jax.tree.leaves(bound)[place[0]])[place[1]])
 

@@ -1,6 +1,7 @@
 """What the engine raises, each with the primitive and the line of the user's program that it comes from."""
 
 import os
+import re
 
 import jax
 
@@ -39,6 +40,15 @@ def placed(error: ProofError, eqn) -> ProofError:
     """The error with the line of an enclosing equation, where its own has none (it lies inside a function of JAX)."""
     message, line = str(error), where(eqn)
     return type(error)(message.replace(NOWHERE, line)) if NOWHERE in message and line != NOWHERE else error
+
+
+def first_line(error: Exception) -> str:
+    """An exception of anybody in one line: its first, or where it quotes a traceback what that ends with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    quoted = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Warning)\b", line)]
+    if "Traceback" in str(error) and quoted:
+        return quoted[-1]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def unsupported(eqn, arithmetic: str, why: str = "") -> UnsupportedPrimitive:

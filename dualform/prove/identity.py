@@ -107,6 +107,9 @@ def _weighed(known: Certificate, size: Sizes) -> Certificate:
 def _refuted(search: Search, undecided: Certificate) -> Certificate:
     """The verdict on programs that differ or have no exact meaning: refuted only by a confirmed counterexample."""
     example = search.find()
+    if example is None and search.stopped:
+        stopped = f"{undecided.reason}; no counterexample was sought in floats: {search.stopped[0]}"
+        return replace(undecided, reason=stopped)
     if example is None:
         return undecided
     return replace(

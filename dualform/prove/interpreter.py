@@ -85,7 +85,7 @@ class Interpreter:
     def equation(self, eqn, operands: list) -> list:
         name = eqn.primitive.name
         rules = self.arithmetic.rules
-        parameters.check(eqn, frozenset() if name in rules else None)
+        parameters.check(eqn, interpreted=name in rules)
         if name in CONTROL and name not in rules:
             return CONTROL[name](self, eqn, operands)
         if name in CALLERS:
@@ -102,7 +102,8 @@ class Interpreter:
             if (program := self._written(eqn)) is not None:
                 return self._call(program, operands)
             raise unsupported(eqn, self.arithmetic.name)
-        return rules[name](eqn, *operands)
+        # numpy makes numbers of arrays of shape ()
+        return [np.asarray(x) if isinstance(x, np.generic) else x for x in rules[name](eqn, *operands)]
 
     def _constant(self, value, dtype):
         return self._own(concrete.carry(value, dtype), dtype)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
@@ -66,6 +67,16 @@ def _leaf(x) -> bool:
     return isinstance(x, Input) or _is_shape(x) or hasattr(x, "shape")
 
 
+def _is_listed(x) -> bool:
+    """A shape, but for its brackets."""
+    return isinstance(x, list) and bool(x) and all(map(_is_count, x))
+
+
+def _is_integral(x) -> bool:
+    dtype = None if isinstance(x, Input) else getattr(x, "dtype", None)
+    return dtype is not None and not jnp.issubdtype(dtype, jnp.inexact)
+
+
 def _shape(x) -> tuple[int, ...]:
     """A shape itself, or that of an array."""
     return x if isinstance(x, tuple) else tuple(x.shape)
@@ -82,8 +93,17 @@ class Signature:
     def of(inputs: Sequence) -> "Signature":
         """Shapes, `Input`s, arrays (for their shapes), and pytrees of them."""
         # a list, since a tuple of integers, or an empty one, is itself a shape
-        leaves, tree = jax.tree.flatten(list(inputs), is_leaf=_leaf)
+        given = list(inputs)
+        for x in jax.tree.leaves(given, is_leaf=lambda x: _leaf(x) or (x is not given and _is_listed(x))):
+            if _is_listed(x):
+                raise ValueError(f"inputs: got the list {x!r}; a shape is a tuple, {tuple(x)!r}")
+        leaves, tree = jax.tree.flatten(given, is_leaf=_leaf)
         for x in leaves:
+            if _is_integral(x):
+                raise ValueError(
+                    f"inputs: got an array of type {x.dtype}, expected floats: inputs stand for all real numbers. "
+                    "Keep integers, masks and keys in the program (f = lambda x: g(x, indices)), or give a shape"
+                )
             if not _leaf(x):
                 raise ValueError(
                     f"inputs: expected shapes (tuples of integers), Input objects or pytrees of them, got {x!r}"
@@ -122,6 +142,10 @@ class Program:
     def shapes(self) -> list[tuple[int, ...]]:
         return [x.shape for x in self.jaxpr.out_avals]
 
+    @property
+    def dtypes(self) -> list[str]:
+        return [str(x.dtype) for x in self.jaxpr.out_avals]
+
 
 def _accepts(f: Callable, signature: Signature) -> None:
     """A clear error for a wrong number of inputs, where Python can tell."""
@@ -146,5 +170,10 @@ def trace_both(f: Callable, g: Callable, signature: Signature) -> tuple[Program,
         raise ValueError(
             f"f and g: expected results of one structure, got {pair[0].tree} of shapes {pair[0].shapes} "
             f"and {pair[1].tree} of shapes {pair[1].shapes}"
+        )
+    if pair[0].dtypes != pair[1].dtypes:
+        raise ValueError(
+            f"f and g: expected results of the same types, got {', '.join(pair[0].dtypes)} "
+            f"and {', '.join(pair[1].dtypes)}; convert one with .astype"
         )
     return pair

@@ -58,11 +58,11 @@ def concatenate(eqn, *xs):
 
 
 def stack(eqn, *xs):
-    return np.stack(xs, axis=int(eqn.params.get("axis", eqn.params.get("dimension", 0))))
+    return np.stack(xs, axis=int(eqn.params["axis"]))
 
 
 def unstack(eqn, x):
-    axis = int(eqn.params.get("axis", eqn.params.get("dimension", 0)))
+    axis = int(eqn.params["axis"])
     return [np.take(x, i, axis) for i in range(x.shape[axis])]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 
 from dualform.prove import concrete
@@ -148,7 +149,7 @@ def opaque(m, eqn, a):
 
 def real(arithmetic, eqn) -> None:
     """The error for data that are converted to anything but real numbers."""
-    if np.dtype(eqn.params["new_dtype"]).kind in "iubc":
+    if not jnp.issubdtype(eqn.params["new_dtype"], jnp.floating):
         raise unsupported(eqn, arithmetic.name, "data become integers, booleans or complex numbers")
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform import _jax
+from dualform.prove.concrete import KEYS
 from dualform.prove.errors import ProofError, unsupported
 from dualform.prove.interpreter import Interpreter
 from dualform.prove.rounding import contractions, elementwise, piecewise, roots, solves
@@ -93,6 +94,9 @@ class Rounding:
 
     def _bind(self, name: str, rule: Callable) -> Callable:
         def bound_rule(eqn, *operands):
+            for dtype in (v.aval.dtype for v in eqn.outvars):
+                if dtype.kind not in "iub" and str(dtype) not in DTYPES:
+                    raise unsupported(eqn, self.name, f"its result is {dtype}, not {', '.join(DTYPES)}")
             if name not in TAKES_FACTORS and any(isinstance(x, Factors) for x in operands):
                 raise unsupported(eqn, self.name, "it looks into the factors of a matrix")
             if name == "custom_linear_solve":
@@ -183,6 +187,9 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
 
 def prepare(leaves: Sequence, dtype: Any) -> list[np.ndarray]:
     """The inputs as numpy arrays in the dtypes that the program sees; Python floats follow the other inputs."""
+    for x in leaves:
+        if jnp.issubdtype(getattr(x, "dtype", None) or float, jax.dtypes.extended):
+            raise ValueError(f"an input has dtype {x.dtype}: expected floats, integers or booleans; {KEYS}")
     arrays = [np.asarray(x) for x in leaves]
     for x in arrays:
         if x.dtype.kind not in "iub" and not jnp.issubdtype(x.dtype, jnp.floating):
