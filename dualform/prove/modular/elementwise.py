@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dualform.prove import concrete
-from dualform.prove.errors import ZeroDenominator, unsupported, where
+from dualform.prove.errors import unsupported
 from dualform.prove.modular.values import Exponent, Residue, spoiled
 
 OPAQUE = (
@@ -63,8 +63,6 @@ def _scaled(m, eqn, a: Exponent, c: np.ndarray, inverse: bool = False):
 
     def scale(ring, x):
         factor = ring.from_float(c)
-        if inverse and not factor.all():
-            raise ZeroDenominator(f"a constant is divided by that the modulus divides ({where(eqn)})")
         return ring.mul(x, ring.inverse(factor) if inverse else factor)
 
     return [Exponent(scale(m.group, a.e), a.reset, None if a.s is None else scale(m.field, a.s))]
