@@ -55,7 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--runs", type=Path, metavar="FOLDER", help="keep the networks of --thorough here, and resume")
     verify.add_argument("--only", metavar="LABEL", help="one equation label (L3), a chapter's letter (O), or 'digits'")
     verify.add_argument("--rule", metavar="NAME", help="the laws of one update rule (gated_delta)")
-    verify.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of all random draws (default 0)")
+    verify.add_argument(
+        "--seed", type=natural, metavar="N",
+        help="seed of all random draws (default: 0 for data, the system's entropy for proofs)",
+    )  # fmt: skip
+    verify.add_argument("--proof-seed", type=natural, metavar="N", help="seed of the proofs alone, to repeat a run")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     verify.add_argument("--plot", type=Path, metavar="FILE", help="draw error against bound (.png, .svg or .pdf)")
     verify.set_defaults(run=_verify)
@@ -78,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="shape of the next argument, e.g. 4,3; 'scalar' for a number; ':log' for a log-domain input",
     )  # fmt: skip
     prove.add_argument("--trials", type=natural, default=3, metavar="N", help="independent draws (default 3)")
-    prove.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of all random draws (default 0)")
+    prove.add_argument("--seed", type=natural, metavar="N", help="repeats a proof (default: the system's entropy)")
     prove.add_argument("--json", type=Path, metavar="FILE", help="write the certificate as JSON")
     prove.set_defaults(run=_prove)
 
@@ -109,8 +113,9 @@ def _verify(options) -> int:
     from dualform.verify import plan, script, verify
 
     chosen = dict(
-        quick=options.quick, thorough=options.thorough, only=options.only, rule=options.rule, seed=options.seed
-    )
+        quick=options.quick, thorough=options.thorough, only=options.only, rule=options.rule, seed=options.seed,
+        proof_seed=options.proof_seed,
+    )  # fmt: skip
     if options.runs is not None and not options.thorough:
         raise ValueError("--runs: is for --thorough; add it")
     plan(**chosen)  # an unknown label is bad usage, before any work
@@ -133,6 +138,7 @@ def _verify(options) -> int:
 
 def _print_report(report) -> None:
     from dualform import _jax
+    from dualform.prove.certificate import at_most
 
     table = terminal.table(
         ("law", "left"),
@@ -145,7 +151,7 @@ def _print_report(report) -> None:
     styles = {"failed": "bold red", "error": "bold red", "vacuous": "yellow"}
     for r in report.results:
         worst = "" if r.worst is None else f"{r.worst:.2g}"
-        chance = "" if r.failure_probability is None else f"{r.failure_probability:.0e}"
+        chance = "" if r.failure_probability is None else at_most(r.failure_probability, 0)
         style = styles.get(r.earned, "green")
         table.add_row(r.label, r.title, f"[{style}]{r.earned}[/]", worst, chance, f"{r.seconds:.1f}")
     console = terminal.console()
@@ -168,7 +174,9 @@ def _print_report(report) -> None:
     failed = sum(not r.passed for r in report.results)
     verdict = "every law earned its stamp" if report.passed else f"{failed} of {len(report.results)} stamps not earned"
     console.print(
-        f"{verdict} ({len(report.results)} stamps, {report.seconds:.0f} s, seed {report.seed})", highlight=False
+        f"{verdict} ({len(report.results)} stamps, {report.seconds:.0f} s, seed {report.seed}, "
+        f"proofs' seed {report.proof_seed})",
+        highlight=False,
     )
 
 

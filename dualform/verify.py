@@ -15,8 +15,9 @@ import numpy as np
 
 from dualform._jax import NEWEST
 from dualform.laws import LAWS, Law, Result, check, find, of_rule
-from dualform.laws.law import BOUNDED
+from dualform.laws.law import BOUNDED, PROVED
 from dualform.prove.errors import first_line
+from dualform.prove.primes import system_seed
 
 DTYPES = {"quick": ("float32",), "full": ("float64", "float32", "bfloat16", "float16")}
 TRAINED = "layers of a trained digit classifier are attention over their patterns"
@@ -31,11 +32,12 @@ Progress = Callable[[int, int, str], None]
 class Report:
     """All results of a run, and what is needed to repeat it."""
 
-    seed: int
+    seed: int  # of data
     quick: bool
     thorough: bool = False
     only: str | None = None
     rule: str | None = None
+    proof_seed: int | None = None
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -53,6 +55,7 @@ class Report:
             "numpy": np.__version__,
             "python": platform.python_version(),
             "seed": self.seed,
+            "proof_seed": self.proof_seed,
             "quick": self.quick,
             "thorough": self.thorough,
             "only": self.only,
@@ -69,7 +72,8 @@ def verify(
     thorough: bool = False,
     only: str | None = None,
     rule: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    proof_seed: int | None = None,
     runs: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -80,7 +84,9 @@ def verify(
         thorough: the laws that train networks for minutes as well.
         only: a label such as "L3", a chapter's letter, or "digits".
         rule: the name of an update rule, instead of `only`.
-        seed: of all random draws.
+        seed: of all random draws. None: 0 for data, so that bounds and measurements repeat, and the system's entropy
+            for proofs, whose primes and points nobody may know beforehand.
+        proof_seed: of the proofs alone; the report of a run states it.
         runs: a folder where the networks of a thorough run are kept, finished or not, and taken from the next time.
         progress: called before each job, and while a network trains.
 
@@ -90,9 +96,11 @@ def verify(
     Raises:
         ValueError: an unknown label, or `quick` beside `thorough`.
     """
-    report = Report(seed, quick, thorough, only, rule)
+    if proof_seed is None:
+        proof_seed = system_seed() if seed is None else seed
+    report = Report(seed or 0, quick, thorough, only, rule, proof_seed)
     started = time.perf_counter()
-    jobs = plan(quick=quick, thorough=thorough, only=only, rule=rule, seed=seed)
+    jobs = plan(quick=quick, thorough=thorough, only=only, rule=rule, seed=report.seed, proof_seed=proof_seed)
     for i, (name, job) in enumerate(jobs):
         if progress is not None:
             progress(i, len(jobs), name)
@@ -106,7 +114,13 @@ def verify(
 
 
 def plan(
-    *, quick: bool, only: str | None, seed: int, rule: str | None = None, thorough: bool = False
+    *,
+    quick: bool,
+    only: str | None,
+    seed: int | None,
+    rule: str | None = None,
+    thorough: bool = False,
+    proof_seed: int | None = None,
 ) -> list[tuple[str, Callable[[], list[Result]]]]:
     """The jobs of a run: (what, function)."""
     if only is not None and rule is not None:
@@ -123,9 +137,10 @@ def plan(
         for stamp in law.stamps:
             if quick and stamp in law.full_only:
                 continue
-            jobs.append((f"{law.label} {stamp}", partial(_checked, law, stamp, seed, quick)))
+            of_stamp = seed if stamp != PROVED or proof_seed is None else proof_seed
+            jobs.append((f"{law.label} {stamp}", partial(_checked, law, stamp, of_stamp, quick)))
     if only in (None, DIGITS) and rule is None:
-        jobs.append(("digits", partial(digits, seed, quick)))
+        jobs.append(("digits", partial(digits, seed or 0, quick)))
     return jobs
 
 
@@ -140,7 +155,7 @@ def _beside(progress: Progress, done: int, jobs: int, name: str, step: int, step
     progress(done, jobs, f"{name}: {what}, step {step} of {steps}")
 
 
-def _checked(law: Law, stamp: str, seed: int, quick: bool) -> list[Result]:
+def _checked(law: Law, stamp: str, seed: int | None, quick: bool) -> list[Result]:
     started = time.perf_counter()
     try:
         return [check(law, stamp, seed=seed, quick=quick, dtypes=DTYPES["quick" if quick else "full"])]
@@ -195,6 +210,7 @@ def _digits(seed: int, quick: bool) -> list[Result]:
 def script(result: Result, report: Report) -> str:
     """A program that repeats a failed check and shows why it fails."""
     mode = "quick" if report.quick else "full"
+    seed = report.proof_seed if result.stamp == PROVED else report.seed
     if result.label == "O9" and result.title.startswith("layer"):
         return (
             "from dualform.verify import digits\n\n"
@@ -204,7 +220,7 @@ def script(result: Result, report: Report) -> str:
     return (
         "from dualform.laws import check, find\n\n"
         f"law = next(law for law in find({result.label!r}) if law.title == {result.title!r})\n"
-        f"result = check(law, {result.stamp!r}, seed={report.seed}, quick={report.quick}, dtypes={DTYPES[mode]!r})\n"
+        f"result = check(law, {result.stamp!r}, seed={seed}, quick={report.quick}, dtypes={DTYPES[mode]!r})\n"
         "print(result.earned, result.reason)\n"
         "for detail in result.details:\n    print(detail)\n"
     )

@@ -8,10 +8,10 @@ from dualform.prove.exponential import Fresh
 from dualform.prove.field import PrimeField
 from dualform.prove.interpreter import Interpreter
 from dualform.prove.modular import Exponent, Modular, Residue
-from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.primes import safe_prime
 from dualform.prove.programs import Program, Signature
 
-P = SAFE_PRIMES[7]
+P = safe_prime(np.random.default_rng(7))
 FIELD, GROUP = PrimeField(P), PrimeField((P - 1) // 2)
 
 

@@ -4,12 +4,17 @@ import math
 
 import numpy as np
 import pytest
+import sympy
 
 from dualform.prove.field import BLOCK, PrimeField
-from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.primes import safe_primes
 
-P, LAST = SAFE_PRIMES[0], SAFE_PRIMES[-1]
-MODULI = {"p": P, "q": (P - 1) // 2, "last p": LAST, "last q": (LAST - 1) // 2}
+P, OTHER = safe_primes(np.random.default_rng(0), 2)
+MODULI = {
+    "p": P, "q": P // 2, "another p": OTHER, "its q": OTHER // 2,
+    "smallest": sympy.nextprime(2**59), "largest": sympy.prevprime(2**61),
+    "above 2**60": sympy.nextprime(2**60), "below 2**60": sympy.prevprime(2**60),
+}  # fmt: skip
 rings = pytest.mark.parametrize("ring", [PrimeField(m) for m in MODULI.values()], ids=MODULI.keys())
 
 
@@ -229,7 +234,46 @@ def test_random_residues_fill_the_field(ring):
     assert np.all(np.abs(shares - 0.25) < 5 * math.sqrt(0.25 * 0.75 / len(x)))  # five standard deviations
 
 
-@pytest.mark.parametrize("modulus", [7, 2**59 - 55, 2**61, 2**61 - 2**19, 2**62 + 1])
-def test_moduli_that_the_folding_cannot_take_are_refused(modulus):
-    with pytest.raises(ValueError, match="modulus: expected a prime just below"):
+@pytest.mark.parametrize("seed", range(25))
+def test_products_modulo_many_moduli(seed):
+    """Estimated quotients are right whatever the modulus; any odd one will do, a prime or not."""
+    rng = np.random.default_rng(seed)
+    p = int(rng.integers(2**60, 2**61)) | 1
+    for m in (p, p // 2 | 1):
+        ring = PrimeField(m)
+        a, b = pairs(ring)
+        assert ints(ring.mul(words(a), words(b))) == [x * y % m for x, y in zip(a, b, strict=True)]
+        wide = [int(x) for x in rng.integers(0, 2**64, 200, dtype=np.uint64)]
+        wide += [m * k + d for k in (1, 7) for d in (-1, 0)]
+        assert ints(ring.reduce(words(wide))) == [x % m for x in wide]
+        left, right = ring.random(rng, (3, 50)), ring.random(rng, (50, 3))
+        assert ints(ring.matmul(left, right)) == ints(left.astype(object) @ right.astype(object) % m)
+
+
+@pytest.mark.parametrize("m", [MODULI["smallest"], P // 2, P, MODULI["largest"]], ids=["smallest", "q", "p", "largest"])
+def test_products_next_to_a_multiple_of_the_modulus(m):
+    """Where a product is 0, 1 or -1 modulo m, the exact quotient is next to a whole number: either side of it."""
+    ring, rng = PrimeField(m), np.random.default_rng(8)
+    a = [x for x in worst(ring) if x] + [int(x) for x in ring.random(rng, (500,)) if x]
+    for target in (1, 2, m - 1, m - 2, 0):
+        b = [target * pow(x, -1, m) % m for x in a]
+        assert ints(ring.mul(words(a), words(b))) == [target] * len(a)
+        assert ints(ring.mul(words(b), words(a))) == [target] * len(a)
+        rows = ring.matmul(words(a)[:, None, None], words(b)[:, None, None])
+        assert ints(rows.ravel()) == [target] * len(a)
+
+
+def test_nothing_warns_where_words_wrap():
+    ring = PrimeField(MODULI["largest"])
+    with np.errstate(all="raise"):
+        for top in (np.uint64(ring.modulus - 1), words(ring.modulus - 1), words([ring.modulus - 1])):
+            assert ints(ring.mul(top, top)) in (1, [1])
+            assert ints(ring.sub(np.uint64(0), top)) in (1, [1])
+            assert ints(ring.add(top, top)) in (ring.modulus - 2, [ring.modulus - 2])
+            assert ints(ring.reduce(top)) in (ring.modulus - 1, [ring.modulus - 1])
+
+
+@pytest.mark.parametrize("modulus", [7, 2**59 - 55, 2**61, 2**60 + 2, 2**61 + 1, 2**62 + 1])
+def test_moduli_out_of_range_are_refused(modulus):
+    with pytest.raises(ValueError, match=r"modulus: expected an odd prime between 2\*\*59 and 2\*\*61, got"):
         PrimeField(modulus)

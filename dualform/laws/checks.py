@@ -45,12 +45,14 @@ class Result:
         return "vacuous" if self.vacuous and (self.worst or 0.0) <= 1.0 else "failed"
 
 
-def check(law: Law, stamp: str, *, seed: int = 0, quick: bool = False, dtypes: Iterable[str] = ("float32",)) -> Result:
+def check(
+    law: Law, stamp: str, *, seed: int | None = None, quick: bool = False, dtypes: Iterable[str] = ("float32",)
+) -> Result:
     """One stamp of one law.
 
     Args:
         law, stamp: which.
-        seed: of all draws.
+        seed: of all draws. None: proofs draw from the system, whatever else is random has the seed 0.
         quick: the first case only that the stamp checks, no gradients.
         dtypes: for the bounded stamp.
 
@@ -68,11 +70,11 @@ def check(law: Law, stamp: str, *, seed: int = 0, quick: bool = False, dtypes: I
     if stamp == PROVED:
         _prove(cases, result, seed, gradients=not quick)
     elif stamp == BOUNDED:
-        _bound(cases, result, seed, dtypes, draws=1 if quick else law.draws)
+        _bound(cases, result, seed or 0, dtypes, draws=1 if quick else law.draws)
     elif stamp == REFUTED:
-        _refute(cases, result, seed)
+        _refute(cases, result, seed or 0)
     elif stamp == MEASURED:
-        _measure(law, result, seed)
+        _measure(law, result, seed or 0)
     if not result.details:
         _fail(result, f"nothing was compared: {len(cases)} cases, dtypes {dtypes}")
     result.seconds = time.perf_counter() - started
@@ -84,7 +86,7 @@ def _fail(result: Result, reason: str) -> None:
     result.reason = result.reason or reason
 
 
-def _prove(cases: Iterable[Case], result: Result, seed: int, gradients: bool) -> None:
+def _prove(cases: Iterable[Case], result: Result, seed: int | None, gradients: bool) -> None:
     """Every form of every case, and its vector-Jacobian products, against the first form."""
     total = 0.0
     for case in cases:
@@ -103,7 +105,7 @@ def _prove(cases: Iterable[Case], result: Result, seed: int, gradients: bool) ->
                 total += certificate.failure_probability if certificate.equal else 0.0
                 if certificate.equal is not True:
                     _fail(result, f"{case.name}: {what} of '{name}' against '{reference}': {certificate}")
-    result.failure_probability = total
+    result.failure_probability = total or None  # of nothing proved there is none
 
 
 def traced_once(f: Callable) -> Callable:

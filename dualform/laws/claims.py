@@ -16,6 +16,7 @@ from typing import NamedTuple
 from dualform.laws import LAWS, check
 from dualform.laws.checks import Result
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Law
+from dualform.prove.certificate import at_most
 
 READ, OPEN = "read", "open"
 VERDICTS = (PROVED, BOUNDED, MEASURED, REFUTED, READ, OPEN)
@@ -108,7 +109,7 @@ def _short(result: Result) -> str:
     if not result.passed:
         return f"failed: {result.reason}"
     if result.stamp == PROVED:
-        return f"P(false) {result.failure_probability:.0e}"
+        return f"P(false) {at_most(result.failure_probability or 1.0, 0)}"
     if result.stamp == BOUNDED:
         return f"error/bound {result.worst:.2f}"
     detail = result.details[0]

@@ -1,11 +1,21 @@
 """The verdict of a proof, with all that is needed to weigh and repeat it."""
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 import numpy as np
 
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
+RATIONALS, DRAWN = "over the rationals", "modulo the drawn primes"
+LEAST = 1e-300
+"""Bound of every smaller failure probability: none is zero."""
+
+
+def at_most(probability: float, digits: int = 1) -> str:
+    """An upper bound in print, rounded up."""
+    rounded = Context(prec=digits + 1, rounding=ROUND_CEILING).create_decimal(repr(float(probability)))
+    return f"{rounded:.{digits}e}"
 
 
 @dataclass(frozen=True)
@@ -28,17 +38,19 @@ class Certificate:
 
     Attributes:
         equal: True (proved), False (refuted by `counterexample`), None (undecided, for `reason`).
-        failure_probability: bound on the chance that different functions pass as equal, over the random draws.
+        failure_probability: bound on the chance that different functions pass as equal, over the random draws of primes
+            and points after the programs were fixed. Never 0 but where refuted: nothing has passed, then.
         degree: bound on the degree of the polynomial identity that was tested.
         counterexample: inputs on which f and g differ in float64, as small as could be found.
         reason: why the verdict is not "proved"; empty where it is.
         primes: moduli of the trials.
         height_bits: the tested identity has integer coefficients below 2**height_bits.
-        over_rationals: the moduli's product exceeds that height, so the identity holds over the rationals as well.
+        over_rationals: the failure probability covers primes that hide a difference, so it is that of the identity over
+            the rationals. Else heights are too large, and the identity is claimed modulo the drawn primes only.
         method: how exponentials were treated.
         log_inputs: indices of flattened inputs in the log domain; those in `inferred` were declared as field.
         opaque: functions of which only "equal arguments give equal values" was used.
-        trials, seed: to repeat the proof.
+        trials, seed: repeat the proof exactly.
     """
 
     equal: bool | None
@@ -60,6 +72,11 @@ class Certificate:
     def verdict(self) -> str:
         return {True: PROVED, False: REFUTED, None: UNDECIDED}[self.equal]
 
+    @property
+    def holds(self) -> str | None:
+        """Where the identity holds, if it is proved."""
+        return None if not self.equal else RATIONALS if self.over_rationals else DRAWN
+
     def __bool__(self) -> bool:
         """True only where proved."""
         return self.equal is True
@@ -69,13 +86,13 @@ class Certificate:
             return f"refuted: {self.counterexample}"
         if self.equal is None:
             return f"undecided: {self.reason}"
-        where = "over the rationals" if self.over_rationals else f"modulo {len(self.primes)} random primes near 2**61"
         extra = [f"inputs {list(self.inferred)} read as logarithms"] if self.inferred else []
         extra += [f"{', '.join(self.opaque)} as unknown functions"] if self.opaque else []
         notes = f" ({'; '.join(extra)})" if extra else ""
         return (
-            f"proved {where}: degree at most {self.degree}, {self.trials} trials, "
-            f"failure probability at most {self.failure_probability:.1e}; exponentials: {self.method}{notes}"
+            f"proved {self.holds}: degree at most {self.degree}, {self.trials} trials, "
+            f"failure probability at most {at_most(self.failure_probability)}, seed {self.seed}; "
+            f"exponentials: {self.method}{notes}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,6 +106,7 @@ class Certificate:
             "primes": list(self.primes),
             "height_bits": None if np.isinf(self.height_bits) else self.height_bits,
             "over_rationals": self.over_rationals,
+            "holds": self.holds,
             "method": self.method,
             "log_inputs": list(self.log_inputs),
             "inferred": list(self.inferred),

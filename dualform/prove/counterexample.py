@@ -13,7 +13,7 @@ So where the runs agree, the programs as they were traced are evaluated exactly 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 from math import prod
 
@@ -24,7 +24,7 @@ from dualform.prove.certificate import Counterexample
 from dualform.prove.draw import Point, Programs, evaluate
 from dualform.prove.errors import ProofError, first_line
 from dualform.prove.modular import Residue
-from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.primes import safe_primes
 from dualform.prove.programs import Input, Signature
 from dualform.prove.relations import rational
 from dualform.prove.rounding import rounding_bound
@@ -32,7 +32,8 @@ from dualform.prove.rounding import rounding_bound
 TRIES = 64
 EXACT_TRIES = 8
 SHRINKS = 600
-PRIMES = 3
+PRIMES, JUDGES = 3, 5
+"""Moduli of an exact comparison, and of an exact result."""
 VISIBLE = 2.0**-30
 """Relative difference of two float64 results from which on they are worth a check."""
 
@@ -52,6 +53,11 @@ class Search:
     seed: int
     stopped: list[str] = field(default_factory=list)
     """Why the programs could not be run in float64, if they could not."""
+
+    @cached_property
+    def primes(self) -> tuple[int, ...]:
+        """Moduli of the exact runs, other ones than those of the trials."""
+        return safe_primes(np.random.default_rng((self.seed, 1)), JUDGES)
 
     def find(self) -> Counterexample | None:
         """A small counterexample, or None if none was found that can be confirmed."""
@@ -93,11 +99,11 @@ class Search:
 
     def _exact_differences(self, leaves: Values) -> list[Place] | None:
         """Where the programs differ at these inputs in exact arithmetic; None if that is not known."""
-        rng = np.random.default_rng((self.seed, 1))  # not the primes of the trials
+        rng = np.random.default_rng((self.seed, 2))
         found: list[Place] = []
-        for i in rng.permutation(len(SAFE_PRIMES))[:PRIMES]:  # one prime may divide the difference
+        for prime in self.primes[:PRIMES]:  # one prime may divide the difference
             try:
-                run = evaluate(self.programs, Point.at(SAFE_PRIMES[i], self.signature.leaves, leaves, rng))
+                run = evaluate(self.programs, Point.at(prime, self.signature.leaves, leaves, rng))
             except ProofError:
                 return None
             if run.fresh.count or run.fresh.functions:
@@ -139,7 +145,7 @@ class Search:
 
     def _rational_values(self, leaves: Values, place: Place) -> tuple[float, float] | None:
         """Both results at one place, from their residues modulo several primes; the last prime is the judge."""
-        primes = SAFE_PRIMES[:5]
+        primes = self.primes
         residues: list[list[int]] = []
         for p in primes:
             run = evaluate(self.programs, Point.at(p, self.signature.leaves, leaves, np.random.default_rng(self.seed)))

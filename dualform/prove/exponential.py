@@ -14,18 +14,22 @@ exponents that respect them (`Related`). By Ax's theorem (1971) exponentials of 
 over the rationals, modulo constants, are algebraically independent, so nothing else can hold identically.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
 from dualform.prove.field import PrimeField
 
 
-@cache  # one of the 96 `SAFE_PRIMES`, 16 kB each
+@lru_cache(maxsize=8)  # the primes of one proof, 16 kB each; every proof has its own
 def tables(modulus: int) -> np.ndarray:
     """[8, 256]: element [k, i] is 4**(i * 256**k)."""
-    bases = [pow(4, 1 << (8 * k), modulus) for k in range(8)]
-    return np.array([[pow(base, i, modulus) for i in range(256)] for base in bases], np.uint64)
+    field = PrimeField(modulus)
+    base = np.array([[pow(4, 1 << (8 * k), modulus)] for k in range(8)], np.uint64)
+    out = np.ones((8, 1), np.uint64)
+    for _ in range(8):  # twice as many powers
+        out, base = np.concatenate([out, field.mul(out, base)], axis=1), field.mul(base, base)
+    return out
 
 
 class Powers:

@@ -1,65 +1,78 @@
-r"""Vectorised exact arithmetic modulo a prime $m = 2^{61} - c$ or $m = 2^{60} - c/2$, on numpy `uint64` arrays.
+r"""Vectorised exact arithmetic modulo any odd $m$ in $[2^{59}, 2^{61})$, on numpy `uint64` arrays.
 
-Products are taken in limbs, so nothing overflows 64 bits, and reduced with $2^{61} \equiv f$ (`fold`), $f < 2^{18}$.
+A product does not fit in 64 bits, its remainder does. So the quotient is estimated in float64, and what is left is
+computed modulo $2^{64}$, where it is exact: with $b = 2^{30} b_1 + b_0$
+
+$$ r_1 = a b_1 - \hat q_1 m, \qquad r = 2^{30} r_1 + a b_0 - \hat q_2 m, \qquad
+   \hat q \in \{ Q - 1, Q \}, \quad Q = \lfloor \text{exact quotient} \rfloor. $$
+
+Every quotient here is below $2^{43}$ and is estimated with at most 8 roundings, $2^{-50}$ of it. The factor $1/m$ is
+pushed down by $2^{-48}$ of itself: so no estimate exceeds the exact quotient, none falls short of it by $1/16$, what is
+left lies between 0 and $(1 + 1/16) m$, and one conditional subtraction ends it. The form of the modulus is of no
+consequence.
+
 Matrix products run in float64 BLAS: residues are cut in three limbs of 21 bits, whose products sum exactly below
 $2^{53}$ for up to 2,048 terms. Sequential Python loops over scalars would cost a thousand times more.
 """
 
 import numpy as np
 
-M21, M29, M30, M31, M32, M40, M61 = (np.uint64((1 << k) - 1) for k in (21, 29, 30, 31, 32, 40, 61))
-S21, S29, S30, S31, S32, S40, S42, S61 = (np.uint64(k) for k in (21, 29, 30, 31, 32, 40, 42, 61))
+M21, M30, M32 = (np.uint64((1 << k) - 1) for k in (21, 30, 32))
+S21, S30, S32, S42 = (np.uint64(k) for k in (21, 30, 32, 42))
+LOWEST, HIGHEST = 59, 61
+"""Moduli lie between these powers of two."""
 BLOCK = 2048
 """Terms of a dot product whose 42-bit limb products sum below 2**53."""
 
 
 class PrimeField:
-    """The integers modulo the prime `modulus`, where `2**61 % modulus == fold` is small.
+    """The integers modulo the odd prime `modulus`, between 2**59 and 2**61.
 
     Every method takes and returns `uint64` arrays of residues in `[0, modulus)` and broadcasts like numpy.
     """
 
     def __init__(self, modulus: int):
         self.modulus = modulus
-        self.fold = (1 << 61) % modulus
-        if not (1 << 59) < modulus < (1 << 61) or self.fold >= 1 << 18:
-            raise ValueError(f"modulus: expected a prime just below 2**60 or 2**61, got {modulus}")
-        self._m, self._f, self._2f = np.uint64(modulus), np.uint64(self.fold), np.uint64(2 * self.fold)
+        if not (1 << LOWEST) < modulus < (1 << HIGHEST) or not modulus & 1:
+            raise ValueError(f"modulus: expected an odd prime between 2**{LOWEST} and 2**{HIGHEST}, got {modulus}")
+        self._m = np.uint64(modulus)
+        self._over = (1 - 2.0**-48) / modulus  # 1/m, pushed down
 
     def __repr__(self) -> str:
         return f"PrimeField({self.modulus})"
 
+    # numpy's functions instead of its operators where a result may wrap: these warn for scalars
+
+    def _low(self, x):
+        """x in [0, 2 m) to its residue: of x and x - m, the one that did not wrap is smaller."""
+        return np.minimum(x, np.subtract(x, self._m))
+
+    def _left(self, x, estimate):
+        """x, modulo 2**64, less `estimate` times m: below (1 + 1/16) m. The estimate is cut to a whole number."""
+        return np.subtract(x, np.multiply(_whole(estimate), self._m))
+
     def reduce(self, x: np.ndarray) -> np.ndarray:
         """Any `uint64` to its residue."""
-        x = (x & M61) + (x >> S61) * self._f
-        x = x - self._m * (x >= self._m)
-        return x - self._m * (x >= self._m)
+        return self._low(self._left(x, x * self._over))
 
     def add(self, a, b) -> np.ndarray:
-        s = a + b
-        return s - self._m * (s >= self._m)
+        return self._low(a + b)
 
     def sub(self, a, b) -> np.ndarray:
-        return self.add(a, self._m - b)
+        d = np.subtract(a, b)
+        return np.minimum(d, np.add(d, self._m))
 
     def neg(self, a) -> np.ndarray:
         return np.where(a == 0, a, self._m - a)
 
     def mul(self, a, b) -> np.ndarray:
-        """Schoolbook product in limbs of 30 and 31 bits, folded at 2**61."""
-        a1, a0, b1, b0 = a >> S31, a & M31, b >> S31, b & M31
-        high, middle, low = a1 * b1, a1 * b0 + a0 * b1, a0 * b0
-        top = (high >> S40) * self._2f
-        x = low + (high & M40) * self._2f + (top >> S21) * self._f + ((top & M21) << S40)
-        x = self._once(x)
-        return self.reduce(x + (middle >> S30) * self._f + ((middle & M30) << S31))
-
-    def _once(self, x) -> np.ndarray:
-        return (x & M61) + (x >> S61) * self._f
-
-    def _shift21(self, x) -> np.ndarray:
-        """x * 2**21 for x < 2**61 + 2**21, unreduced below 2**62."""
-        return (x >> S40) * self._f + ((x & M40) << S21)
+        """Two digits of b, 31 and 30 bits, one after the other."""
+        share = _float(a) * self._over
+        low = b & M30
+        high = b >> S30
+        x = self._left(np.multiply(a, high), share * _float(high))
+        estimate = _float(x) * (self._over * 2.0**30) + share * _float(low)
+        return self._low(self._left(np.add(np.left_shift(x, S30), np.multiply(a, low)), estimate))
 
     def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Batched matrix product [..., m, k] @ [..., k, n]."""
@@ -68,18 +81,18 @@ class PrimeField:
             parts = [self.matmul(a[..., i : i + BLOCK], b[..., i : i + BLOCK, :]) for i in range(0, k, BLOCK)]
             return self.sum(np.stack(parts), (0,))
         m, n = a.shape[-2], b.shape[-1]
-        left = np.concatenate([x.astype(np.float64) for x in _limbs(a)], axis=-2)
-        right = np.concatenate([x.astype(np.float64) for x in _limbs(b)], axis=-1)
-        c = np.matmul(left, right).astype(np.uint64)
-
-        def part(i, j):
-            return c[..., i * m : (i + 1) * m, j * n : (j + 1) * n]
-
-        x = part(2, 2)
-        for s in (3, 2, 1, 0):
-            terms = [part(i, s - i) for i in range(3) if 0 <= s - i < 3]
-            x = self._once(self._shift21(self._once(x)) + sum(terms[1:], terms[0]))
-        return self.reduce(x)
+        left = np.concatenate([_float(x) for x in _limbs(a)], axis=-2)
+        right = np.concatenate([_float(x) for x in _limbs(b)], axis=-1)
+        c = np.matmul(left, right)
+        digits = [_digit(c, s, m, n) for s in range(5)]
+        x, x_float = digits[4]
+        for steps in ((3, 2), (1, 0)):  # two digits a step: quotients below 2**43
+            for s in steps:
+                x = np.add(np.left_shift(x, S21), digits[s][0])
+                x_float = x_float * 2.0**21 + digits[s][1]
+            x = self._left(x, x_float * self._over)
+            x_float = _float(x)
+        return self._low(x)
 
     def sum(self, a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return self._join(*(half.sum(axis=axes, dtype=np.uint64) for half in (a >> S32, a & M32)))
@@ -95,9 +108,9 @@ class PrimeField:
         return self._join(high, low)
 
     def _join(self, high, low) -> np.ndarray:
-        """high * 2**32 + low from sums of half words."""
-        carried = (high >> S29) * self._f + ((high & M29) << S32)
-        return self.reduce(carried + self._once(low))
+        """high * 2**32 + low from sums of half words, fewer than 2**34 of them."""
+        estimate = (_float(high) * 2.0**32 + _float(low)) * self._over
+        return self._low(self._left(np.add(np.left_shift(high, S32), low), estimate))
 
     def prod(self, a: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         """Product along axes, pairing halves: log depth."""
@@ -175,3 +188,20 @@ class PrimeField:
 
 def _limbs(x: np.ndarray) -> list[np.ndarray]:
     return [x & M21, (x >> S21) & M21, x >> S42]
+
+
+def _digit(c: np.ndarray, s: int, m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Digit s, to the base 2**21, of a product of matrices [m, n] of limbs: below 3 * 2**53, exactly and as a float."""
+    blocks = [c[..., i * m : (i + 1) * m, (s - i) * n : (s - i + 1) * n] for i in range(3) if 0 <= s - i < 3]
+    words = [_whole(x) for x in blocks]
+    return sum(words[1:], words[0]), sum(blocks[1:], blocks[0])
+
+
+def _float(x):
+    """Words below 2**63, rounded to float64. Signed integers convert several times faster than unsigned ones."""
+    return np.asarray(x).view(np.int64).astype(np.float64)
+
+
+def _whole(x):
+    """Floats from 0 to 2**63, cut to whole numbers."""
+    return np.asarray(x, np.int64).view(np.uint64)

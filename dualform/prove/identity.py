@@ -1,27 +1,32 @@
 r"""Are two programs the same rational function?
 
-Both are evaluated at the same random point modulo the same random prime $p$. By Schwartz and Zippel two different
-functions whose difference has a numerator of degree at most $D$ agree there with probability at most $D / |S|$, where
-$S$ is the set that inputs are drawn from: all of $\mathbb{F}_p$, or its squares where exponentials are involved. Hence
+Both are evaluated at the same random point modulo the same random prime $p$. By Schwartz and Zippel two functions that
+differ modulo $p$, by a fraction whose numerator has degree at most $D$, agree there with probability at most $D / |S|$,
+where $S$ is the set that inputs are drawn from: all of $\mathbb{F}_p$, or its squares where exponentials are involved.
+Functions that differ over the rationals differ modulo $p$ unless $p$ divides what makes the difference. The prime is
+drawn at random after the programs are fixed, so this has a probability, too: the last term of
 
-$$ P[\text{false proof}] \le \left( \frac{D + Z + C}{|S|} \right)^{\text{trials}}, \tag{P3} $$
+$$ P[\text{false proof}] \le
+   \left( \frac{D + Z + C}{|S|} + \frac{H}{59} \cdot \frac{A}{M} \right)^{\text{trials}} \tag{P3} $$
 
-with $Z$ the total degree of all denominators (a draw that hits a zero is drawn again) and $C$ the chance, times $|S|$,
-that two different arguments of exponentials or unknown functions coincide at the point.
+with $Z$ the total degree of all denominators (a draw that hits a zero is drawn again), $C$ the chance, times $|S|$,
+that two different arguments of exponentials or unknown functions coincide at the point, and $H$ the height of all that
+the prime must not divide. `dualform.prove.measure` has the argument, `dualform.prove.primes` the probability $A / M$.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dualform.prove import relations
-from dualform.prove.certificate import Certificate
+from dualform.prove.certificate import LEAST, Certificate
 from dualform.prove.counterexample import Search
 from dualform.prove.draw import Leaves, Programs, draw
 from dualform.prove.errors import ProofError
+from dualform.prove.fingerprint import fingerprint
 from dualform.prove.measure import Sizes, sizes
-from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.primes import safe_primes, system_seed
 from dualform.prove.programs import Input, Signature, trace_both
 from dualform.prove.relations import Relations
 
@@ -30,26 +35,29 @@ CERTAIN = 1e-12
 RATE = 1e-3
 """Largest failure probability of a single trial that further trials may mend."""
 
+MOST_TRIALS = 1000
+
 POLYNOMIAL, FRESH, RELATED = "none", "independent variables", "proved linear relations (P2)"
 
 
-def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0) -> Certificate:
+def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | None = None) -> Certificate:
     """Decides whether two programs compute the same function, by exact arithmetic on their jaxprs (P3).
 
     Args:
         f, g: functions of the same arguments; they may return pytrees, and may be gradients or VJPs.
         *inputs: one per argument: a shape, an `Input`, or a pytree of these.
-        trials: independent draws, each with its own prime; at most 96.
-        seed: of all draws.
+        trials: independent draws, each of a prime and a point; at most 1,000.
+        seed: of all draws; None draws it from the system. The certificate holds it, and it repeats the proof exactly.
+            Draws depend on the programs, too: one that is written for the primes of a seed gets other primes.
 
     Returns:
         A `Certificate`: proved with a failure probability of at most 1e-12, refuted with a confirmed counterexample, or
         undecided with the reason.
 
     Raises:
-        ValueError: inputs that are no shapes, or results of different structure.
+        ValueError: inputs that are no shapes, results of different structure, or trials or a seed out of range.
 
-    Cost: trials times a few evaluations in numpy, about 30 array operations for each product.
+    Cost: trials times a millisecond for a prime and a few evaluations in numpy, 20 array operations for each product.
 
     >>> import jax.numpy as jnp
     >>> bool(identical(lambda x, y: (x + y) ** 2, lambda x, y: x * x + 2 * x * y + y * y, (3,), (3,)))
@@ -59,21 +67,24 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
 
     References: Schwartz 1980; Zippel 1979; Ax 1971, for exponentials.
     """
-    if not isinstance(trials, int | np.integer) or isinstance(trials, bool) or not 1 <= trials <= len(SAFE_PRIMES):
+    if not isinstance(trials, int | np.integer) or isinstance(trials, bool) or not 1 <= trials <= MOST_TRIALS:
         raise ValueError(
-            f"trials: expected an integer from 1 to {len(SAFE_PRIMES)}, got {trials!r}; "
-            "3 gives about 1e-50 for small programs"
+            f"trials: expected an integer from 1 to {MOST_TRIALS}, got {trials!r}; "
+            "3 gives about 1e-40 for small programs"
         )
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed: expected a non-negative integer, got {seed!r}")
+    seed = system_seed() if seed is None else seed
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed: expected a non-negative integer, or None for one of the system's, got {seed!r}")
+    trials, seed = int(trials), int(seed)
     signature = Signature.of(inputs)
     programs = trace_both(f, g, signature)
-    rng = np.random.default_rng(seed)
-    primes = tuple(SAFE_PRIMES[i] for i in rng.permutation(len(SAFE_PRIMES))[:trials])
-    blank = Certificate(None, 1.0, 0, primes=primes, trials=trials, seed=seed)
+    entropy = [seed, fingerprint(programs, signature.leaves)]
+    for_primes, rng = (np.random.default_rng(s) for s in np.random.SeedSequence(entropy).spawn(2))
+    spare, *primes = safe_primes(for_primes, 1 + trials)  # independent of each other: what the spare one shows is fixed
+    blank = Certificate(None, 1.0, 0, primes=tuple(primes), trials=trials, seed=seed)
     try:
-        leaves, inferred = infer_logs(programs, signature.leaves, primes[0], rng)
-        trial = _compare(programs, leaves, primes, rng)
+        leaves, inferred = infer_logs(programs, signature.leaves, spare, rng)
+        trial = _compare(programs, leaves, primes, spare, rng)
         size = sizes(programs, leaves, trial.found)
     except (ProofError, OverflowError) as error:
         return _refuted(Search(f, g, programs, signature, seed), replace(blank, reason=str(error)))
@@ -93,15 +104,22 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
 
 
 def _weighed(known: Certificate, size: Sizes) -> Certificate:
-    """The verdict on programs that agreed in every trial."""
-    rate, trials = size.rate, known.trials
-    if rate <= RATE and rate**trials <= CERTAIN:
-        rational = size.over_rationals(known.primes)
-        return replace(known, equal=True, failure_probability=rate**trials, over_rationals=rational)
-    reason = f"degree bound too large: {float(size.degree):.3g}, so a trial fails with probability {rate:.1e}"
+    """The verdict on programs that agreed in every trial: over the rationals, if any number of trials could show that.
+
+    Where heights are beyond all bounds (`RATE`), agreement modulo the drawn primes is all that is claimed.
+    """
+    rational = size.rate <= RATE
+    rate, trials = size.rate if rational else size.modular, known.trials
+    chance = min(1.0, max(rate**trials, LEAST))
+    if rate <= RATE and chance <= CERTAIN:
+        return replace(known, equal=True, failure_probability=chance, over_rationals=rational)
+    large = f"degree bound too large: {size.degree:.3g}"
+    if size.modular <= CERTAIN:
+        large = f"too few trials for coefficients of up to {size.height:.3g} bits"
+    reason = f"{large}, so a trial fails with probability {rate:.1e}"
     if rate <= RATE:
         reason += f"; trials={int(np.ceil(np.log(CERTAIN) / np.log(rate)))} would do"
-    return replace(known, failure_probability=min(1.0, rate**trials), reason=reason)
+    return replace(known, failure_probability=chance, reason=reason)
 
 
 def _refuted(search: Search, undecided: Certificate) -> Certificate:
@@ -160,8 +178,8 @@ class _Trials:
         return reason
 
 
-def _compare(programs: Programs, leaves: Leaves, primes, rng) -> _Trials:
-    """One trial for each prime, up to the first in which the programs disagree."""
+def _compare(programs: Programs, leaves: Leaves, primes: Sequence[int], spare: int, rng) -> _Trials:
+    """One trial for each prime, up to the first in which the programs disagree; `spare` is to find relations with."""
     seen = _Trials()
     for prime in primes:
         point, run = draw(programs, prime, leaves, rng)
@@ -171,16 +189,19 @@ def _compare(programs: Programs, leaves: Leaves, primes, rng) -> _Trials:
             seen.method = FRESH
         if seen.found is None and run.agree():
             continue
-        seen.agree = run.fresh.count > 0 and _agree_related(seen, programs, prime, leaves, point, run, rng)
+        seen.agree = run.fresh.count > 0 and _agree_related(seen, programs, spare, leaves, point, run, rng)
         if not seen.agree:
             break
     return seen
 
 
-def _agree_related(seen: _Trials, programs: Programs, prime: int, leaves: Leaves, point, run, rng) -> bool:
-    """Whether the programs agree at a point once exponentials respect the relations between their arguments."""
+def _agree_related(seen: _Trials, programs: Programs, spare: int, leaves: Leaves, point, run, rng) -> bool:
+    """Whether the programs agree at a point once exponentials respect the relations between their arguments.
+
+    Relations found with the trial's own prime would pass its check for the reason that they were found.
+    """
     if seen.found is None:
-        seen.found = relations.find(programs, prime, leaves, rng)
+        seen.found = relations.find(programs, spare, leaves, rng)
     if seen.found is None:
         return False
     again = relations.related(seen.found, programs, point, np.concatenate(run.fresh.arguments))

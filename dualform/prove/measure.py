@@ -1,28 +1,65 @@
 r"""How large are the rational functions that programs compute: degrees and heights.
 
 `degree` and `degrees` are bounds that hold whatever cancels. `Sizes` turns them into the failure probability (P3) of a
-comparison, and into the height of the identity that was tested:
+trial, for two programs that were fixed before its prime $p = 2q + 1$ and its point were drawn:
 
-$$ 2^k (N_f D_g - N_g D_f) \in \mathbb{Z}[x], \qquad \| \cdot \|_1 < 2^{\text{height}}. \tag{P4} $$
+$$ P[\text{different programs agree}] \le \frac{D + Z + C}{|S|} + \frac{H}{59} \cdot \frac{A}{M}. $$
 
-If it vanishes modulo primes whose product is at least $2^{\text{height}}$, all its coefficients are divisible by that
-product and smaller than it, hence zero: the identity holds over the rationals.
+Let $f \ne g$ over the rationals, as functions of the inputs and of independent variables for the exponentials and
+unknown functions. Then there is something for each of the following that is not zero, and the trial can agree only if
+$p$, $q$ or the point makes one of these vanish. The point does so with probability at most $(D + Z + C) / |S|$
+(Schwartz and Zippel). What is not zero has an integer coefficient that is not, and $p$ or $q$ divides it with the
+probability (P6), in proportion to its height, the binary logarithm of a bound on its absolute value. $H$ adds up
+
+$$ 2^k (N_f D_g - N_g D_f) \in \mathbb{Z}[x], \qquad \| \cdot \|_1 < 2^{\text{height}} \tag{P4} $$
+
+for one element of the result where $f \ne g$, and
+
+- all denominators, pivots included, of both programs (together $Z$): where they do not vanish, the run modulo $p$
+  computes $N / D$ modulo $p$. Where they do, the point is drawn again: $D/|S|$ becomes $D/(|S| - Z) \le (D + Z)/|S|$;
+- the differences of all pairs of arguments of exponentials and unknown functions, zero being one of them: one variable
+  may stand for two arguments only where they are equal;
+- one relation (P2) that is false over the rationals, if one is. Relations were found with a prime of their own, so they
+  are fixed before the primes of the trials are drawn, each of which checks them again;
+- one argument that depends on other exponentials, if one does: relations are used only where every argument is the same
+  for two choices of exponents.
+
+*Logarithms* are compared modulo $q$, not $p$. A result that is a sum of gates, $\sum_i c_i g_i$ with rational $c_i$, is
+a linear form modulo $q$, hence has degree 1 and the height of $c_i - c_i'$ in whole numbers; (P6) bounds the chance of
+$q$ as well. *Inside exponentials* nothing has to be told apart modulo $q$: with $u$ the common denominator of all
+coefficients, $\exp(\sum_i c_i g_i)$ is a monomial in the variables $v_i = \exp(g_i / u)$ with whole exponents $u c_i$.
+The draw evaluates it at $v_i = 4^{e_i}$ with $e_i$ uniform modulo $q$, exactly and for exponents of any size, since $4$
+has the order $q$. Different monomials are different polynomials over $\mathbb{F}_p$; that two of them may have the same
+values on all squares, if their exponents are congruent modulo $q$, is what $D / |S|$ counts: then $D \ge q = |S|$.
+
+The trials draw independently, and each fails with probability at most (P3) whatever happened in those before: so all
+fail with at most its power. Nothing else enters: not whether the product of the primes exceeds the height, nor how many
+primes there are. That product would be no protection from programs written *after* the draw, by someone who knows the
+seed, the primes and with them the points: $a x - b$ vanishes at one point for each of three primes, with $a$ and $b$ of
+half as many bits as the primes have together. So that nobody knows the draw of a program that is still to be written,
+it depends on a fingerprint of both programs beside the seed (`dualform.prove.fingerprint`).
+
+A height above about $2^{39}$ bits says nothing. Then the claim is about the drawn primes alone: without its last term
+(P3) bounds the chance that programs agree which differ modulo them.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import lcm
+from math import lcm, log2
 
 import jax
 import numpy as np
 
 from dualform.prove.errors import ProofError
 from dualform.prove.interpreter import Interpreter
-from dualform.prove.primes import SAFE_PRIMES, SIZE
+from dualform.prove.primes import SIZE, chance_of_division
 from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import Relations
 from dualform.prove.size import Bound, Degree, Logarithm
-from dualform.prove.size.rational import ZERO
+from dualform.prove.size.rational import ZERO, largest
+
+MARGIN = 1 + 2.0**-20
+"""Degrees and heights are sums in float64: their rounding, generously."""
 
 
 def measure(
@@ -56,22 +93,20 @@ class Sizes:
     collisions: float  # C: times |S|, the chance that two different arguments coincide, or a relation is false
     points: float  # |S|
     height: float  # (P4)
-    distinct: float  # height of a difference of two arguments of exponentials or unknown functions
+    denominators: float  # heights of all denominators, added up
+    distinct: float  # heights of the differences of all pairs of arguments, added up, and one more
     related: float  # height of a relation (P2)
 
     @property
+    def modular(self) -> float:
+        """Failure probability of one trial as far as functions modulo its prime are concerned."""
+        return min(1.0, (self.degree + self.zeros + self.collisions) / self.points * MARGIN)
+
+    @property
     def rate(self) -> float:
-        """Failure probability of one trial."""
-        chance = (self.degree + self.zeros + self.collisions) / self.points
-        return min(1.0, chance) if np.isfinite(chance) else 1.0
-
-    def over_rationals(self, primes: Sequence[int]) -> bool:
-        """Whether agreement modulo these primes implies equality over the rationals (P4).
-
-        Relations hold modulo all the primes or are not used; arguments must be told apart modulo each of them.
-        """
-        bits = sum(np.log2(p) for p in primes) - 1
-        return bool(self.height < bits and self.related < bits and self.distinct < SIZE - 2)
+        """Failure probability of one trial (P3), its prime included."""
+        heights = self.height + self.denominators + self.distinct + self.related
+        return min(1.0, self.modular + chance_of_division(heights * MARGIN))
 
 
 def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Relations | None) -> Sizes:
@@ -83,20 +118,22 @@ def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Rel
     for x, y in zip(a, b, strict=True):
         if isinstance(x, Bound | Logarithm) and isinstance(y, Bound | Logarithm):
             degree, height = (max(pair) for pair in zip((degree, height), _difference(one, x, two, y), strict=True))
-    asked = one.asked + two.asked
-    above, below = (max(pair) for pair in zip(one.argument_heights, two.argument_heights, strict=True))
+    asked, argument = one.asked + two.asked, max(one.argument, two.argument)
+    high, places, low = (max(pair) for pair in zip(one.argument_heights, two.argument_heights, strict=True))
+    basis = 0 if found is None else len(found.basis)
     random_exponents = asked or any(x.domain == "log" for x in leaves)
     return Sizes(
         degree,
         zeros=sum(one.symbols.n) + sum(two.symbols.n),
-        # pairs of arguments (0 is one of them) differ by a fraction of at most twice the degree, and a relation has at
-        # most one term for each argument
-        collisions=asked * (asked + 2) * max(one.argument, two.argument),
-        # a hashed 64-bit word, reduced, hits no exponent with more than 17/16 of its share
-        points=(SAFE_PRIMES[-1] - 1) / 2 * 16 / 17 if random_exponents else SAFE_PRIMES[-1],
+        # asked (asked + 1) / 2 pairs of arguments and 0, each a fraction of at most twice the degree; an argument for
+        # two choices of exponents; a relation, with one term for each element of its basis, 1 and the argument itself
+        collisions=argument * (asked * (asked + 1) + 2 + basis + 2) if asked else 0.0,
+        # p > 2**60 and q > 2**59; a hashed 64-bit word, reduced, hits no exponent with more than 17/16 of its share
+        points=2.0 ** (SIZE - 2) * 16 / 17 if random_exponents else 2.0 ** (SIZE - 1),
         height=height,
-        distinct=above + below + 1 if asked and found is None else 0.0,
-        related=0.0 if found is None else above + len(found.basis) * below + found.height,
+        denominators=sum(one.symbols.h) + sum(two.symbols.h),
+        distinct=(asked * (asked + 1) / 2 + 1) * (high + places + low + 1) if asked else 0.0,
+        related=0.0 if found is None else high + places + basis * low + found.height,
     )
 
 
@@ -105,15 +142,15 @@ def _difference(one: Degree, x, two: Degree, y) -> tuple[float, float]:
     degree = height = 0.0
     if isinstance(x, Logarithm) or isinstance(y, Logarithm):
         logs = one.logarithm(x), two.logarithm(y)
-        coefficients = sum(float(np.max(np.maximum(z.top, z.low), initial=0.0)) for z in logs)
-        degree, height = 1.0, float(np.log2(max(coefficients, 1.0) * logs[0].denominator * logs[1].denominator))
+        coefficient = sum(largest(np.maximum(z.top, z.low)) for z in logs)
+        degree, height = 1.0, log2(max(coefficient, 1.0)) + sum(log2(z.denominator) for z in logs)
         x, y = (z.bound for z in logs)
     x = one.symbols.constant(np.zeros(())) if x is None else x
     y = two.symbols.constant(np.zeros(())) if y is None else y
     (nx, dx, hx, cx), (ny, dy, hy, cy) = one.symbols.fraction(x), two.symbols.fraction(y)
     n = np.maximum(nx + dy, ny + dx)
     h = np.logaddexp2(hx + cy, hy + cx) + np.maximum(x.k, y.k)
-    return max(degree, float(np.max(n, initial=0.0))), max(height, float(np.max(h, initial=0.0)))
+    return max(degree, largest(n)), max(height, largest(h))
 
 
 def degrees(f: Callable, *inputs):

@@ -7,8 +7,9 @@ those of the functions; reduced to echelon form it writes every argument as
 $$ a_i = r_{i0} \cdot 1 + \sum_j r_{ij} b_j, \qquad r_{ij} \in \mathbb{Q}, \tag{P2} $$
 
 with a basis $b_j$ among the arguments. Exponents are then drawn for the basis and extended by (P2), so that every
-algebraic law of exp holds in the draw. A relation is used only as far as it is proved: it is checked again at the
-point and prime of every trial, where a false one survives with probability at most its degree over $p$.
+algebraic law of exp holds in the draw. A relation is used only as far as it is proved. It is found with a prime and
+points that serve no trial, so a false one is false before the trials draw theirs, and each trial checks it: it survives
+one with the probability that (P3) counts. (A relation that holds modulo the first prime alone is none to the others.)
 """
 
 from dataclasses import dataclass

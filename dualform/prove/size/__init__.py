@@ -16,7 +16,7 @@ from dualform.prove.size import contractions, elementwise, solves
 from dualform.prove.size.logarithm import Logarithm as Logarithm
 from dualform.prove.size.logarithm import as_logarithm, gather_logarithms
 from dualform.prove.size.rational import Bound as Bound
-from dualform.prove.size.rational import Symbols
+from dualform.prove.size.rational import Symbols, largest
 
 RULES: dict[str, Callable] = {**elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES}
 
@@ -39,7 +39,7 @@ class Degree:
         self.denominator = 1  # of the coefficients that logarithms were exponentiated with
         self.asked = 0  # exponentials and unknown functions of field values
         self.argument = 0.0  # largest degree of one of their arguments
-        self.argument_heights: tuple[float, ...] = (0.0, 0.0)  # largest heights of their numerators and denominators
+        self.argument_heights: tuple[float, ...] = (0.0, 0.0, 0.0)  # largest: of numerators, places, of denominators
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def gate(self, reset: np.ndarray) -> Logarithm:
@@ -83,7 +83,7 @@ class Degree:
         varies = a.n > -np.inf
         above, below, high, low = self.symbols.fraction(a)
         self.asked += int(np.sum(varies))
-        self.argument = max(self.argument, float(np.max(np.where(varies, above + below, 0.0), initial=0.0)))
-        heights = (float(np.max(np.where(varies, x, 0.0), initial=0.0)) for x in (high + a.k, low))
+        self.argument = max(self.argument, largest(np.where(varies, above + below, 0.0)))
+        heights = (largest(np.where(varies, x, 0.0)) for x in (high, a.k, low))
         self.argument_heights = tuple(max(pair) for pair in zip(self.argument_heights, heights, strict=True))
         return varies

@@ -6,8 +6,8 @@ denominators take the larger exponent instead of multiplying denominators out, w
 squares near $2^{T+1}$ instead of a number with a million digits.
 
 `h` bounds $\log_2 \|N\|_1$, the sum of the absolute coefficients, and `k` their binary places, so that $2^k N$ has
-integer coefficients below $2^{h + k}$: an identity that holds modulo primes whose product is larger than that holds
-over the rationals (see `dualform.prove.measure`).
+integer coefficients below $2^{h + k}$: so few large primes divide one of them that a random prime hardly ever does, and
+what holds modulo random primes holds over the rationals (see `dualform.prove.measure`).
 
 Zeros are recognised where they are constants, or products with constants; their degree is minus infinity. Every other
 number here is an upper bound, whatever cancels. Bounds stop growing at `HUGE`, far beyond what can be proved.
@@ -179,6 +179,11 @@ class Symbols:
 
         numerator = np.where(x.n == ZERO, ZERO, x.n + weigh(self.n, above))
         return numerator, weigh(self.n, below), x.h + weigh(self.h, above), weigh(self.h, below)
+
+
+def largest(x) -> float:
+    """The largest of some bounds and 0, at most `HUGE`. One that passed the range of floats counts as huge."""
+    return float(np.max(np.minimum(np.where(np.isnan(x), HUGE, x), HUGE), initial=0.0))
 
 
 def dyadic(x: float) -> tuple[int, int]:
