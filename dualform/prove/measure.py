@@ -16,8 +16,10 @@ from math import lcm
 import jax
 import numpy as np
 
+from dualform.prove.domains import conditions
 from dualform.prove.errors import ProofError
 from dualform.prove.interpreter import Interpreter
+from dualform.prove.marks import Domain
 from dualform.prove.primes import SAFE_PRIMES, SIZE
 from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import Relations
@@ -39,8 +41,8 @@ def measure(
         ]
         with np.errstate(over="ignore", invalid="ignore"):
             out = Interpreter(arithmetic, program.maps).run(program.jaxpr, values)
-        out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
-        return arithmetic, out
+        lifted = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
+        return arithmetic, lifted
 
     arithmetic, out = run(unit)
     common = lcm(unit, arithmetic.denominator)
@@ -58,6 +60,8 @@ class Sizes:
     height: float  # (P4)
     distinct: float  # height of a difference of two arguments of exponentials or unknown functions
     related: float  # height of a relation (P2)
+    conditions: tuple[str, ...] = ()  # where the programs are defined
+    witnessed: bool = False  # whether a point where they are is to be shown
 
     @property
     def rate(self) -> float:
@@ -86,6 +90,9 @@ def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Rel
     asked = one.asked + two.asked
     above, below = (max(pair) for pair in zip(one.argument_heights, two.argument_heights, strict=True))
     random_exponents = asked or any(x.domain == "log" for x in leaves)
+    marks = (*one.marks.of(*a), *two.marks.of(*b))
+    domains = {mark for mark in marks if isinstance(mark, Domain)}
+    denominators = one.denominators | two.denominators
     return Sizes(
         degree,
         zeros=sum(one.symbols.n) + sum(two.symbols.n),
@@ -97,6 +104,9 @@ def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Rel
         height=height,
         distinct=above + below + 1 if asked and found is None else 0.0,
         related=0.0 if found is None else above + len(found.basis) * below + found.height,
+        conditions=conditions(domains, denominators),
+        # denominators that are rational functions have other points than zeros; those with unknown functions may not
+        witnessed=bool(domains) or bool(denominators and asked),
     )
 
 

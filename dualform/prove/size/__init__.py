@@ -5,13 +5,15 @@ Exponentials are variables; a sum of log-domain inputs is bounded by the coeffic
 ones are cleared with one monomial, the product of all exponentials.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from dualform.prove import questions
-from dualform.prove.errors import unsupported
+from dualform.prove.errors import unsupported, where
+from dualform.prove.marks import Marks
 from dualform.prove.size import contractions, elementwise, solves
 from dualform.prove.size.logarithm import Logarithm as Logarithm
 from dualform.prove.size.logarithm import as_logarithm, gather_logarithms
@@ -40,6 +42,9 @@ class Degree:
         self.asked = 0  # exponentials and unknown functions of field values
         self.argument = 0.0  # largest degree of one of their arguments
         self.argument_heights: tuple[float, ...] = (0.0, 0.0)  # largest heights of their numerators and denominators
+        self.marks = Marks()
+        self.denominators: dict[str, None] = {}  # lines that divide by what is no constant
+        self._lines: dict[int, tuple] = {}
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def gate(self, reset: np.ndarray) -> Logarithm:
@@ -77,6 +82,17 @@ class Degree:
 
     def minus_infinity(self, eqn, x) -> np.ndarray:
         return x.reset if isinstance(x, Logarithm) else np.zeros(x.shape, bool)
+
+    def line(self, eqn) -> str:
+        """File and line of an equation, in short."""
+        if id(eqn) not in self._lines:
+            self._lines[id(eqn)] = (eqn, os.path.basename(where(eqn).split(" in ")[0]))
+        return self._lines[id(eqn)][1]
+
+    def divides(self, eqn, x: Bound) -> None:
+        """Notes a division by x, or by its pivots."""
+        if np.any(x.n > 0):
+            self.denominators[self.line(eqn)] = None
 
     def ask(self, a: Bound) -> np.ndarray:
         """Counts arguments of exp and of unknown functions that are not constant zero, and bounds their size."""
