@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dualform.prove.domains import shown
+
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
 
 
@@ -39,6 +41,8 @@ class Certificate:
         log_inputs: indices of flattened inputs in the log domain; those in `inferred` were declared as field.
         opaque: functions of which only "equal arguments give equal values" was used.
         trials, seed: to repeat the proof.
+        conditions: where the programs are defined, in words with lines of the source: what is proved holds there.
+        unrounded: floats of 16 bits and fewer in the programs, to which exact arithmetic does not round.
     """
 
     equal: bool | None
@@ -55,6 +59,8 @@ class Certificate:
     opaque: tuple[str, ...] = ()
     trials: int = 0
     seed: int = 0
+    conditions: tuple[str, ...] = ()
+    unrounded: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -72,7 +78,9 @@ class Certificate:
         where = "over the rationals" if self.over_rationals else f"modulo {len(self.primes)} random primes near 2**61"
         extra = [f"inputs {list(self.inferred)} read as logarithms"] if self.inferred else []
         extra += [f"{', '.join(self.opaque)} as unknown functions"] if self.opaque else []
+        extra += [f"exact arithmetic ignores rounding to {', '.join(self.unrounded)}"] if self.unrounded else []
         notes = f" ({'; '.join(extra)})" if extra else ""
+        notes += f", {shown(self.conditions)}" if self.conditions else ""
         return (
             f"proved {where}: degree at most {self.degree}, {self.trials} trials, "
             f"failure probability at most {self.failure_probability:.1e}; exponentials: {self.method}{notes}"
@@ -95,6 +103,8 @@ class Certificate:
             "opaque": list(self.opaque),
             "trials": self.trials,
             "seed": self.seed,
+            "conditions": list(self.conditions),
+            "unrounded": list(self.unrounded),
             "counterexample": None if c is None else {"f": c.f, "g": c.g, "at": c.path, "inputs": _lists(c.inputs)},
         }
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dualform.prove import relations
+from dualform.prove import relations, witness
 from dualform.prove.certificate import Certificate
 from dualform.prove.counterexample import Search
+from dualform.prove.domains import shown
 from dualform.prove.draw import Leaves, Programs, draw
 from dualform.prove.errors import ProofError
 from dualform.prove.measure import Sizes, sizes
 from dualform.prove.primes import SAFE_PRIMES
-from dualform.prove.programs import Input, Signature, trace_both
+from dualform.prove.programs import Signature, trace_both
 from dualform.prove.relations import Relations
 
 CERTAIN = 1e-12
@@ -38,16 +39,17 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
 
     Args:
         f, g: functions of the same arguments; they may return pytrees, and may be gradients or VJPs.
-        *inputs: one per argument: a shape, an `Input`, or a pytree of these.
+        *inputs: one per argument: a shape, an `Input`, an array (of which shape and dtype count), or a pytree of these.
+            Programs are traced in the dtypes of arrays and of `Input`s that have one, and else in JAX's default float.
         trials: independent draws, each with its own prime; at most 96.
         seed: of all draws.
 
     Returns:
-        A `Certificate`: proved with a failure probability of at most 1e-12, refuted with a confirmed counterexample, or
-        undecided with the reason.
+        A `Certificate`: proved with a failure probability of at most 1e-12 wherever its conditions hold, refuted with a
+        confirmed counterexample, or undecided with the reason.
 
     Raises:
-        ValueError: inputs that are no shapes, or results of different structure.
+        ValueError: inputs that are no shapes or not of real numbers, or results of different structure.
 
     Cost: trials times a few evaluations in numpy, about 30 array operations for each product.
 
@@ -85,9 +87,11 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
         opaque=tuple(sorted(trial.opaque)),
         inferred=inferred,
         log_inputs=tuple(i for i, x in enumerate(leaves) if x.domain == "log"),
+        conditions=size.conditions,
+        unrounded=tuple(sorted(programs[0].narrow | programs[1].narrow)),
     )
     if trial.agree:
-        return _weighed(known, size)
+        return _somewhere(_weighed(known, size), size, programs, leaves, rng)
     search = Search(f, g, programs, Signature(leaves, signature.tree), seed)
     return _refuted(search, replace(known, reason=trial.reason))
 
@@ -102,6 +106,13 @@ def _weighed(known: Certificate, size: Sizes) -> Certificate:
     if rate <= RATE:
         reason += f"; trials={int(np.ceil(np.log(CERTAIN) / np.log(rate)))} would do"
     return replace(known, failure_probability=min(1.0, rate**trials), reason=reason)
+
+
+def _somewhere(verdict: Certificate, size: Sizes, programs: Programs, leaves: Leaves, rng) -> Certificate:
+    """Undecided, where no point is known at which the conditions of a proof hold."""
+    if not verdict.equal or not size.witnessed or witness.exists(programs, leaves, rng):
+        return verdict
+    return replace(verdict, equal=None, reason=f"no point was found {shown(size.conditions)}")
 
 
 def _refuted(search: Search, undecided: Certificate) -> Certificate:
@@ -122,10 +133,10 @@ def infer_logs(programs: Programs, leaves: Leaves, prime: int, rng) -> tuple[Lea
     inferred = []
     for i, x in enumerate(leaves):
         if x.domain == "field":
-            run = _tried(programs, (*leaves[:i], Input(x.shape, "log"), *leaves[i + 1 :]), prime, rng)
+            run = _tried(programs, (*leaves[:i], replace(x, domain="log"), *leaves[i + 1 :]), prime, rng)
             if run is not None and run.gates_used:
                 inferred.append(i)
-    new = tuple(Input(x.shape, "log") if i in inferred else x for i, x in enumerate(leaves))
+    new = tuple(replace(x, domain="log") if i in inferred else x for i, x in enumerate(leaves))
     return new, tuple(inferred)
 
 

@@ -11,6 +11,7 @@ product and smaller than it, hence zero: the identity holds over the rationals.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import lcm
 
 import jax
@@ -19,7 +20,8 @@ import numpy as np
 from dualform.prove.domains import conditions
 from dualform.prove.errors import ProofError
 from dualform.prove.interpreter import Interpreter
-from dualform.prove.marks import Domain
+from dualform.prove.marks import Domain, Pivots
+from dualform.prove.pivots import Odometer
 from dualform.prove.primes import SAFE_PRIMES, SIZE
 from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import Relations
@@ -28,25 +30,41 @@ from dualform.prove.size.rational import ZERO
 
 
 def measure(
-    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1
+    program: Program,
+    leaves: Sequence[Input],
+    found: Relations | None = None,
+    unit: int = 1,
+    pivots: Odometer | None = None,
 ) -> tuple[Degree, list]:
     """A program's results in the arithmetic of degrees, in a multiple of `unit` that makes every exponent whole."""
+    pivots = Odometer() if pivots is None else pivots
     gates = sum(int(np.prod(x.shape)) for x in leaves if x.domain == "log")
     span, basis = ((1.0, 0.0), 0) if found is None else (found.span, len(found.basis) + 1)
 
     def run(unit: int):
-        arithmetic = Degree(gates=gates, unit=unit, span=span, basis=basis)
+        pivots.begin()
+        arithmetic = Degree(gates=gates, unit=unit, span=span, basis=basis, pivots=pivots)
         values: list = [
             arithmetic.gate(x.mask) if x.domain == "log" else arithmetic.symbols.variable(x.shape) for x in leaves
         ]
         with np.errstate(over="ignore", invalid="ignore"):
             out = Interpreter(arithmetic, program.maps).run(program.jaxpr, values)
-        lifted = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
-        return arithmetic, lifted
+        arithmetic.reached = {mark.call for mark in arithmetic.marks.of(*out) if isinstance(mark, Pivots)}
+        out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
+        return arithmetic, out
 
     arithmetic, out = run(unit)
     common = lcm(unit, arithmetic.denominator)
     return (arithmetic, out) if common == unit else run(common)
+
+
+def measure_orders(program: Program, leaves: Sequence[Input], *given) -> list[tuple[Degree, list]]:
+    """`measure` for every order of pivots that reaches the results."""
+    pivots, seen = Odometer(), []
+    while True:
+        seen.append(measure(program, leaves, *given, pivots=pivots))
+        if not pivots.advance(seen[-1][0].reached):
+            return seen
 
 
 @dataclass(frozen=True)
@@ -80,9 +98,17 @@ class Sizes:
 
 def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Relations | None) -> Sizes:
     """The sizes of the comparison of two programs."""
-    (one, a), (two, b) = (measure(p, leaves, found) for p in programs)
-    if one.unit != two.unit:  # exponentials of one fraction of a gate are the variables of both programs
-        (one, a), (two, b) = (measure(p, leaves, found, lcm(one.unit, two.unit)) for p in programs)
+    orders = [measure_orders(p, leaves, found) for p in programs]
+    unit = lcm(*(each.unit for seen in orders for each, _ in seen))
+    if any(each.unit != unit for seen in orders for each, _ in seen):
+        # exponentials of one fraction of a gate are the variables of both programs
+        orders = [measure_orders(p, leaves, found, unit) for p in programs]
+    return max((_compared(leaves, found, f, g) for f in orders[0] for g in orders[1]), key=lambda size: size.rate)
+
+
+def _compared(leaves: Sequence[Input], found: Relations | None, f: tuple[Degree, list], g: tuple[Degree, list]):
+    """The sizes of the comparison of two programs, each for one order of its pivots."""
+    (one, a), (two, b) = f, g
     degree, height = 1.0, 0.0
     for x, y in zip(a, b, strict=True):
         if isinstance(x, Bound | Logarithm) and isinstance(y, Bound | Logarithm):
@@ -147,8 +173,8 @@ def degrees(f: Callable, *inputs):
     """
     signature = Signature.of(inputs)
     program = Program.trace(f, signature)
-    arithmetic, out = measure(program, signature.leaves)
-    return jax.tree.unflatten(program.tree, [_largest(arithmetic, x) for x in out])
+    orders = [[_largest(each, x) for x in out] for each, out in measure_orders(program, signature.leaves)]
+    return jax.tree.unflatten(program.tree, [reduce(np.maximum, found) for found in zip(*orders, strict=True)])
 
 
 def degree(f: Callable, *inputs) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from dualform.prove import questions
 from dualform.prove.errors import unsupported, where
 from dualform.prove.marks import Marks
+from dualform.prove.pivots import Odometer
 from dualform.prove.size import contractions, elementwise, solves
 from dualform.prove.size.logarithm import Logarithm as Logarithm
 from dualform.prove.size.logarithm import as_logarithm, gather_logarithms
@@ -34,8 +35,12 @@ class Degree:
     name = "degree"
     folds = True
 
-    def __init__(self, *, gates: int = 0, unit: int = 1, span: tuple[float, float] = (1.0, 0.0), basis: int = 0):
+    def __init__(
+        self, *, gates: int = 0, unit: int = 1, span: tuple[float, float] = (1.0, 0.0), basis: int = 0,
+        pivots: Odometer | None = None,
+    ):  # fmt: skip
         self.symbols = Symbols()
+        self.pivots = Odometer() if pivots is None else pivots
         self.gates, self.unit, self.span = gates, unit, span
         self.size = max(gates + basis, 1)  # exponentials that are variables
         self.denominator = 1  # of the coefficients that logarithms were exponentiated with
@@ -43,6 +48,7 @@ class Degree:
         self.argument = 0.0  # largest degree of one of their arguments
         self.argument_heights: tuple[float, ...] = (0.0, 0.0)  # largest heights of their numerators and denominators
         self.marks = Marks()
+        self.reached: set[int] = set()  # factorisations whose pivots reach a result
         self.denominators: dict[str, None] = {}  # lines that divide by what is no constant
         self._lines: dict[int, tuple] = {}
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
@@ -75,6 +81,10 @@ class Degree:
             return self.symbols.constant(np.zeros(x.shape)) if x.bound is None else x.bound
         why = "a log-domain value or -inf may only be added, scaled by constants or exponentiated"
         raise unsupported(eqn, self.name, why)
+
+    def one_solution(self, *given) -> bool:
+        """Nothing is solved here: whether the programs' solves have one solution is checked modulo p."""
+        return True
 
     def logarithm(self, x) -> Logarithm:
         x = self.lift(x) if isinstance(x, np.ndarray) else x

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dualform.prove.layout import lower_triangular
+from dualform.prove.marks import Pivots
 from dualform.prove.size.rational import ZERO, Bound
 
 
@@ -78,8 +79,15 @@ def lu(d, eqn, a):
         diagonal = np.arange(order)
         out_h[:, diagonal, diagonal] = -places[:, None]
     result = s.bound(*(x.reshape(a.shape) for x in (out_n, out_h, out_k)), e.reshape(-1, *a.shape))
-    pivots = np.broadcast_to(np.arange(order, dtype=np.int32), (*batch, order))
-    return [result, pivots.copy(), np.broadcast_to(np.arange(m, dtype=np.int32), (*batch, m)).copy()]
+    call, shape = d.pivots.call(), (len(degree), order)
+    pivots = np.tile(np.arange(order, dtype=np.int32), (len(degree), 1))
+    orders = np.tile(np.arange(m, dtype=np.int32), (len(degree), 1))
+    for b, k in np.ndindex(*shape):  # any row may be the pivot
+        pivots[b, k] = k + d.pivots.choose(call, m - k)
+        orders[b, [k, pivots[b, k]]] = orders[b, [pivots[b, k], k]]
+    results = [result, pivots.reshape(*batch, order), orders.reshape(*batch, m)]
+    d.marks.add(results, frozenset({Pivots(call)}))
+    return results
 
 
 RULES: dict[str, Callable] = {"triangular_solve": triangular_solve, "lu": lu}
