@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dualform.prove.errors import NOWHERE
 from dualform.prove.marks import Domain
 
 
@@ -59,7 +60,8 @@ def conditions(marks: Iterable[Domain], denominators: Iterable[str]) -> tuple[st
         lines.setdefault(what, []).append(mark.line)
     for line in sorted(denominators, key=_order):
         lines.setdefault("where no denominator is zero", []).append(line)
-    return tuple(f"{what} ({', '.join(dict.fromkeys(places))})" for what, places in lines.items())
+    known = {what: [x for x in dict.fromkeys(places) if x != NOWHERE] for what, places in lines.items()}
+    return tuple(f"{what} ({', '.join(places)})" if places else what for what, places in known.items())
 
 
 def _order(line: str) -> tuple[str, int]:
@@ -72,8 +74,8 @@ def shown(given: Sequence[str]) -> str:
     short = []
     for condition in given[:SHOWN]:
         what, _, places = condition.removesuffix(")").partition(" (")
-        lines = places.split(", ")
+        lines = places.split(", ") if places else []
         more = [f"{len(lines) - SHOWN} more lines"] if len(lines) > SHOWN else []
-        short.append(f"{what} ({', '.join([*lines[:SHOWN], *more])})")
+        short.append(f"{what} ({', '.join([*lines[:SHOWN], *more])})" if lines else what)
     more = [f"{len(given) - SHOWN} more conditions"] if len(given) > SHOWN else []
     return "; ".join([*short, *more])

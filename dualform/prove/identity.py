@@ -78,7 +78,7 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
         trial = _compare(programs, leaves, primes, rng)
         size = sizes(programs, leaves, trial.found)
     except (ProofError, OverflowError) as error:
-        return _refuted(Search(f, g, programs, signature, seed), replace(blank, reason=str(error)))
+        return _refuted(Search(programs, signature, seed), replace(blank, reason=str(error)))
     known = replace(
         blank,
         degree=int(size.degree),
@@ -92,7 +92,7 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
     )
     if trial.agree:
         return _somewhere(_weighed(known, size), size, programs, leaves, rng)
-    search = Search(f, g, programs, Signature(leaves, signature.tree), seed)
+    search = Search(programs, Signature(leaves, signature.tree), seed)
     return _refuted(search, replace(known, reason=trial.reason))
 
 

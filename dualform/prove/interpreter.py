@@ -59,6 +59,7 @@ class Interpreter:
         self.arithmetic = arithmetic
         self._maps: dict[int, tuple] = {} if maps is None else maps
         self.marks: Marks | None = getattr(arithmetic, "marks", None)
+        self.within: list = getattr(arithmetic, "within", [])  # the equations whose programs are being run
 
     def run(self, closed: ClosedJaxpr, arguments: Sequence) -> list:
         """The program's results on values of the arithmetic (or concrete arrays)."""
@@ -87,9 +88,9 @@ class Interpreter:
         name = eqn.primitive.name
         rules = self.arithmetic.rules
         if name in CONTROL and name not in rules:
-            return CONTROL[name](self, eqn, operands)
+            return self._inside(eqn, lambda: CONTROL[name](self, eqn, operands))
         if name in CALLERS:
-            return self._call(_program(eqn), operands)
+            return self._inside(eqn, lambda: self._call(_program(eqn), operands))
         if name in structure.RULES and self._moves(name, operands):
             return self._move(eqn, operands)
         if all(isinstance(x, np.ndarray) for x in operands) and (
@@ -100,7 +101,7 @@ class Interpreter:
                 own = [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
                 return self._marked(own, operands)
         if name in lowered.PROGRAMS and name not in rules and self.arithmetic.folds:
-            return self._call(lowered.program(eqn), operands)
+            return self._inside(eqn, lambda: self._call(lowered.program(eqn), operands))
         if name not in rules:
             raise unsupported(eqn, self.arithmetic.name)
         return self._marked(rules[name](eqn, *operands), operands)
@@ -110,6 +111,14 @@ class Interpreter:
         if self.marks:
             self.marks.add(results, self.marks.of(*operands))
         return results
+
+    def _inside(self, eqn, run: Callable[[], list]) -> list:
+        """The results of an equation that runs programs of its own."""
+        self.within.append(eqn)
+        try:
+            return run()
+        finally:
+            self.within.pop()
 
     def _constant(self, value, dtype):
         return self._own(concrete.carry(value, dtype), dtype)

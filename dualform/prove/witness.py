@@ -33,7 +33,7 @@ def exists(programs: Programs, leaves: Leaves, rng: np.random.Generator) -> bool
 def defined(programs: Programs, point: list[np.ndarray]) -> bool:
     """Whether all results of both programs are real numbers at a point, for certain."""
     try:
-        found = [x for program in programs for x in enclose(program, point)]
+        found = [x for program in programs for x in enclose(program, point, any_pivots=True)]
     except ProofError:
         return False
     return not any(x.bad.any() for x in found if isinstance(x, Ball))

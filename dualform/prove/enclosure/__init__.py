@@ -14,7 +14,7 @@ import numpy as np
 from dualform.prove.enclosure import contractions, elementwise
 from dualform.prove.enclosure.balls import Ball as Ball
 from dualform.prove.enclosure.balls import gather
-from dualform.prove.errors import ZeroDenominator, where
+from dualform.prove.errors import ProofError, ZeroDenominator, where
 from dualform.prove.interpreter import Interpreter
 from dualform.prove.programs import Program
 
@@ -28,6 +28,7 @@ class Enclosure:
     folds = True
 
     def __init__(self):
+        self.unsure = False  # has a factorisation chosen a pivot that rounding could have chosen otherwise?
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def lift(self, x: np.ndarray, dtype=None) -> Ball:
@@ -49,8 +50,12 @@ class Enclosure:
         return found
 
 
-def enclose(program: Program, inputs: list[np.ndarray]) -> list[Ball | np.ndarray]:
+def enclose(program: Program, inputs: list[np.ndarray], any_pivots: bool = False) -> list[Ball | np.ndarray]:
     """The results of a program at a point: balls for real numbers, arrays for integers and masks.
+
+    Args:
+        program, inputs: what, and where.
+        any_pivots: whether the results are known to be the same for all pivots.
 
     Raises:
         ProofError: a primitive that has no balls, or a comparison that they do not decide.
@@ -58,4 +63,6 @@ def enclose(program: Program, inputs: list[np.ndarray]) -> list[Ball | np.ndarra
     arithmetic = Enclosure()
     with np.errstate(all="ignore"):
         out = Interpreter(arithmetic, program.maps).run(program.jaxpr, inputs)
+        if arithmetic.unsure and not any_pivots:
+            raise ProofError("rounding decides which pivots a factorisation chooses")
         return [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]

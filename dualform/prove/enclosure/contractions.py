@@ -105,7 +105,9 @@ def lu(m, eqn, a):
     for b in range(len(flat.mid)):
         x = flat.map(lambda y, b=b: y[b].copy())
         for k in range(size):
+            least, most = np.abs(x.mid[k:, k]) - x.rad[k:, k], np.abs(x.mid[k:, k]) + x.rad[k:, k]
             best = k + int(np.argmax(np.abs(x.mid[k:, k])))
+            m.unsure |= bool(np.any(np.delete(most, best - k) >= least[best - k]))
             pivots[b, k] = best
             orders[b, [k, best]] = orders[b, [best, k]]
             for y in _parts(x):

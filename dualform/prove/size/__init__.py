@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from dualform.prove import questions
-from dualform.prove.errors import unsupported, where
+from dualform.prove.errors import NOWHERE, unsupported, where
 from dualform.prove.marks import Marks
 from dualform.prove.pivots import Odometer
 from dualform.prove.size import contractions, elementwise, solves
@@ -50,7 +50,8 @@ class Degree:
         self.marks = Marks()
         self.reached: set[int] = set()  # factorisations whose pivots reach a result
         self.denominators: dict[str, None] = {}  # lines that divide by what is no constant
-        self._lines: dict[int, tuple] = {}
+        self.within: list = []  # filled by the interpreter
+        self._lines: dict[tuple[int, int], tuple] = {}
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def gate(self, reset: np.ndarray) -> Logarithm:
@@ -95,9 +96,12 @@ class Degree:
 
     def line(self, eqn) -> str:
         """File and line of an equation, in short."""
-        if id(eqn) not in self._lines:
-            self._lines[id(eqn)] = (eqn, os.path.basename(where(eqn).split(" in ")[0]))
-        return self._lines[id(eqn)][1]
+        key = id(eqn), id(self.within[-1]) if self.within else 0
+        if key not in self._lines:
+            lines = [line for line in map(where, (eqn, *reversed(self.within))) if line != NOWHERE]
+            line = os.path.basename(lines[0].split(" in ")[0]) if lines else NOWHERE
+            self._lines[key] = line, eqn, list(self.within)  # kept, so that no other equation takes their identities
+        return self._lines[key][0]
 
     def divides(self, eqn, x: Bound) -> None:
         """Notes a division by x, or by its pivots."""
