@@ -60,12 +60,14 @@ def carry(value, dtype=None) -> np.ndarray:
     """Floats as float64, everything else as it is; a Python number is first rounded to the `dtype` that it has in JAX.
 
     Raises:
-        ProofError: complex numbers, or keys of random numbers.
+        ProofError: complex numbers, integers of four bits and fewer, or keys of random numbers.
     """
     dtype = getattr(value, "dtype", None) if dtype is None else dtype
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.extended):
         why = "draw random numbers outside the program and pass them as an input"
         raise ProofError(f"a constant of type {dtype}: {why} ({NOWHERE})")
+    if dtype is not None and jnp.issubdtype(dtype, jnp.integer) and np.dtype(dtype).kind not in "iu":
+        raise ProofError(f"a constant of type {dtype}: numpy has no integers so narrow ({NOWHERE})")
     with np.errstate(over="ignore"):
         x = np.asarray(value) if dtype is None else np.asarray(value).astype(dtype)
     if x.dtype.kind == "c":
@@ -90,7 +92,7 @@ def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
         else:
             return _by_jax(eqn, operands)
         known = results is not None and all(_fits(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True))
-    return results if known else None
+    return [np.asarray(x) for x in results or ()] if known else None  # numbers of numpy are no arrays
 
 
 def _fits(x: np.ndarray, dtype) -> bool:

@@ -255,10 +255,11 @@ def _linear_solve(self: Interpreter, eqn, operands) -> list:
         return x
     stated = self.marks.of(*matrix, *b)
     chosen = {mark for mark in self.marks.of(*x) if isinstance(mark, Pivots)} - stated
-    if chosen and self.arithmetic.one_solution(  # type: ignore[attr-defined]  # where there are marks of pivots
-        eqn, lambda v: self._call(programs.matvec, [*matrix, *v]), lambda v: self._call(programs.solve, [*consts, *v]),
-        b, x,
-    ):  # fmt: skip
+    if chosen:
+        self.arithmetic.check_solution(  # type: ignore[attr-defined]  # an arithmetic that marks pivots has it
+            eqn, lambda v: self._call(programs.matvec, [*matrix, *v]),
+            lambda v: self._call(programs.solve, [*consts, *v]), b, x,
+        )  # fmt: skip
         kept = self.marks.of(*x) - chosen
         x = [copy(v) for v in x]
         self.marks.replace(x, kept | stated)

@@ -75,7 +75,8 @@ def _float(dtype) -> np.dtype:
         fix = "draw random numbers outside the functions, and pass them as an array of floats"
     else:
         fix = "close over integers and masks as constants of f and g, or pass an array of floats"
-    raise ValueError(f"inputs: expected arrays of floats, since identities are about real numbers, got {dtype}; {fix}")
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    raise ValueError(f"inputs: expected arrays of floats, since identities are about real numbers, got {name}; {fix}")
 
 
 def _is_count(x) -> bool:

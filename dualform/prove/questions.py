@@ -44,7 +44,7 @@ def compare(arithmetic, eqn, a, b):
         answers = {"eq": ~yes, "ge": ~yes, "gt": ~yes, "ne": yes, "le": yes, "lt": yes}
     else:
         raise unsupported(eqn, arithmetic.name, "a comparison of data, or of constants that rounding decides")
-    return [answers[name]]
+    return [np.asarray(answers[name])]  # also where it has one element
 
 
 def extreme(arithmetic, eqn, a, b):

@@ -42,7 +42,7 @@ class Modular:
         self.pivots = Odometer() if pivots is None else pivots
         self.marks = Marks()
         self.gates_used = False  # has exp met a logarithm?
-        self.one_solution = partial(solves.one_solution, self)
+        self.check_solution = partial(solves.check_solution, self)
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def lift(self, x: np.ndarray, dtype=None) -> Value:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dualform.prove.errors import UnsupportedPrimitive, ZeroDenominator, where
+from dualform.prove.errors import ZeroDenominator, unsupported, where
 from dualform.prove.layout import lower_triangular
 from dualform.prove.marks import Pivots
 from dualform.prove.modular.values import Residue
@@ -64,26 +64,25 @@ def lu(m, eqn, a):
     return results
 
 
-def one_solution(m, eqn, product: Callable, solve: Callable, b: list, x: list) -> bool:
-    """Whether x is the one solution of product(x) = b, where solve(b) was taken to be x.
+def check_solution(m, eqn, product: Callable, solve: Callable, b: list, x: list) -> None:
+    """Raises an error unless x is the one solution of product(x) = b, where solve(b) was taken to be x.
 
     With random u and c, product(u + solve(c)) = product(u) + c: then the product is affine along all that `solve`
     returns, and takes values in every direction. So it is a linear map, up to a constant, with an inverse, and there is
     no other x for any choice that `solve` rests on. Each is an identity of low degree, tested as all others are.
     """
-    try:
-        right, found = m.residues(eqn, *b), m.residues(eqn, *x)
-        u, c = ([Residue(m.field.random(m.fresh.rng, v.shape)) for v in values] for values in (found, right))
-        y = m.residues(eqn, *solve(c))
-        back = m.residues(eqn, *product(found))
-        one = m.residues(eqn, *product([Residue(m.field.add(v.r, w.r)) for v, w in zip(u, y, strict=True)]))
-        two = m.residues(eqn, *product(u))
-    except UnsupportedPrimitive:
-        return False
+    right, found = m.residues(eqn, *b), m.residues(eqn, *x)
+    u, c = ([Residue(m.field.random(m.fresh.rng, v.shape)) for v in values] for values in (found, right))
+    y = m.residues(eqn, *solve(c))
+    back = m.residues(eqn, *product(found))
+    one = m.residues(eqn, *product([Residue(m.field.add(v.r, w.r)) for v, w in zip(u, y, strict=True)]))
+    two = m.residues(eqn, *product(u))
     if any(v.bad is not None for v in (*right, *found, *y, *back, *one, *two)):
         raise ZeroDenominator(f"an undefined value reaches a solve ({where(eqn)})")
     inside = all(np.array_equal(v.r, w.r) for v, w in zip(back, right, strict=True))
-    return inside and all(np.array_equal(v.r, m.field.add(w.r, z.r)) for v, w, z in zip(one, two, c, strict=True))
+    if not inside or any(np.any(v.r != m.field.add(w.r, z.r)) for v, w, z in zip(one, two, c, strict=True)):
+        why = "it solves no linear system with one solution, so what it returns may depend on pivots"
+        raise unsupported(eqn, m.name, why)
 
 
 RULES: dict[str, Callable] = {"triangular_solve": triangular_solve, "lu": lu}

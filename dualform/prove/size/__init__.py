@@ -83,9 +83,8 @@ class Degree:
         why = "a log-domain value or -inf may only be added, scaled by constants or exponentiated"
         raise unsupported(eqn, self.name, why)
 
-    def one_solution(self, *given) -> bool:
-        """Nothing is solved here: whether the programs' solves have one solution is checked modulo p."""
-        return True
+    def check_solution(self, *given) -> None:
+        """Nothing is solved here: the check is made modulo p."""
 
     def logarithm(self, x) -> Logarithm:
         x = self.lift(x) if isinstance(x, np.ndarray) else x
