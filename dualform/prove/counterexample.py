@@ -71,7 +71,7 @@ class Search:
             return [[np.asarray(x) for x in h(*arguments)] for h in pair]
 
         def differ(leaves: Values) -> bool:
-            return _gap(*run(leaves), visible) is not None
+            return _gap(run(leaves), visible) is not None
 
         for attempt in range(TRIES):
             leaves = self._small(rng, attempt)
@@ -82,33 +82,27 @@ class Search:
                 results = run(leaves)
             except Exception:  # whatever the caller's program raises when it runs, on a host for example
                 return None
-            if (found := self._confirmed(leaves, results, _gap(*results, visible))) is not None:
+            if (found := self._confirmed(leaves, results, _gap(results, visible))) is not None:
                 return found
         return None
 
     def _by_balls(self, rng) -> Counterexample | None:
+        def apart(leaves: Values) -> list[Place]:
+            balls = self._balls(leaves)
+            return [] if balls is None else _apart(*balls)
+
         for attempt in range(BALL_TRIES):
             leaves = self._small(rng, 8 * attempt)
-            balls = self._balls(leaves)
-            if balls is None:
-                return None
-            if _apart(*balls):
-                leaves = _shrink(
-                    leaves,
-                    self.signature.leaves,
-                    lambda x: bool(_apart(*(self._balls(x) or ((), ())))),
-                    SHRINKS // 4,
-                )
-                found = self._balls(leaves)
-                for place in _apart(*found) if found else []:
-                    return self._example(leaves, *self._ball_values(found, place), place, self._slack(found, place))
+            if apart(leaves):
+                leaves = _shrink(leaves, self.signature.leaves, lambda x: bool(apart(x)), SHRINKS // 4)
+                balls, place = self._balls(leaves), apart(leaves)[0]
+                if balls is not None:
+                    return self._example(leaves, *self._ball_values(balls, place), place, self._slack(balls, place))
         return None
 
     def _small(self, rng, attempt: int) -> Values:
         """Small numbers that the dtypes of the inputs hold."""
-        return [
-            _small(x, rng, attempt).astype(x.real).astype(np.float64) for x in self.signature.leaves
-        ]
+        return [_small(x, rng, attempt).astype(x.real).astype(np.float64) for x in self.signature.leaves]
 
     def _visible(self) -> float:
         """Relative difference of two results from which on they are worth a check, in the dtypes of the programs."""
@@ -246,10 +240,10 @@ def _apart(a: Sequence, b: Sequence) -> list[Place]:
     return found
 
 
-def _gap(a: Values, b: Values, visible: float) -> Place | None:
+def _gap(pair: Sequence[Values], visible: float) -> Place | None:
     """Where the relative difference between finite values is largest, if it is visible anywhere."""
     best, where = visible, None
-    for i, (x, y) in enumerate(zip(a, b, strict=True)):
+    for i, (x, y) in enumerate(zip(*pair, strict=True)):
         x, y = np.ravel(x).astype(np.float64), np.ravel(y).astype(np.float64)
         with np.errstate(invalid="ignore"):
             scale = np.maximum(np.maximum(np.abs(x), np.abs(y)), 1.0)

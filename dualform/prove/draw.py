@@ -100,7 +100,8 @@ def evaluate(programs: Programs, point: Point, fresh: Fresh | None = None) -> Ru
     """
     fresh = point.fresh() if fresh is None else fresh
     found = [_orders(program, point, fresh) for program in programs]
-    return Run([first for (first, *_), _ in found], fresh, any(used for _, used in found), tuple(r[1:] for r, _ in found))
+    first, others = [results[0] for results, _ in found], tuple(results[1:] for results, _ in found)
+    return Run(first, fresh, any(used for _, used in found), others)
 
 
 def _orders(program: Program, point: Point, fresh: Fresh) -> tuple[list[list], bool]:

@@ -58,11 +58,13 @@ def measure(
     return (arithmetic, out) if common == unit else run(common)
 
 
-def measure_orders(program: Program, leaves: Sequence[Input], *given) -> list[tuple[Degree, list]]:
+def measure_orders(
+    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1
+) -> list[tuple[Degree, list]]:
     """`measure` for every order of pivots that reaches the results."""
     pivots, seen = Odometer(), []
     while True:
-        seen.append(measure(program, leaves, *given, pivots=pivots))
+        seen.append(measure(program, leaves, found, unit, pivots))
         if not pivots.advance(seen[-1][0].reached):
             return seen
 

@@ -8,7 +8,7 @@ from dualform.prove import structure
 from dualform.prove.enclosure import balls
 from dualform.prove.enclosure.balls import Ball, between
 from dualform.prove.errors import ZeroDenominator, where
-from dualform.prove.layout import along, lower_triangular, matrices
+from dualform.prove.layout import lower_triangular, matrices
 
 
 def dot(m, eqn, a, b):
@@ -23,7 +23,8 @@ def _parts(x: Ball) -> tuple[np.ndarray, ...]:
 
 
 def reduce_sum(m, eqn, a):
-    return [balls.total(*m.balls(a), tuple(eqn.params["axes"]))]
+    (a,) = m.balls(a)
+    return [balls.total(a, tuple(eqn.params["axes"]))]
 
 
 def reduce_prod(m, eqn, a):
@@ -39,7 +40,8 @@ def reduce_prod(m, eqn, a):
 def extreme(m, eqn, a):
     (a,), axes = m.balls(a), tuple(eqn.params["axes"])
     pick, start = (np.max, -np.inf) if eqn.primitive.name == "reduce_max" else (np.min, np.inf)
-    return [between(*(pick(x, axis=axes, initial=start) for x in (a.low, a.high)), a.bad.any(axes))]
+    low, high = (pick(x, axis=axes, initial=start) for x in (a.low, a.high))
+    return [between(low, high, a.bad.any(axes))]
 
 
 def _fold(step: Callable) -> Callable:
@@ -129,7 +131,7 @@ def lu(m, eqn, a):
 
 RULES: dict[str, Callable] = {
     "dot_general": dot, "reduce_sum": reduce_sum, "reduce_prod": reduce_prod, "reduce_max": extreme,
-    "reduce_min": extreme, "cumsum": _fold(balls.add), "cumprod": _fold(balls.mul), "triangular_solve": triangular_solve,
-    "lu": lu, "scatter-add": _scatter(balls.add), "scatter-mul": _scatter(balls.mul),
+    "reduce_min": extreme, "cumsum": _fold(balls.add), "cumprod": _fold(balls.mul),
+    "triangular_solve": triangular_solve, "lu": lu, "scatter-add": _scatter(balls.add), "scatter-mul": _scatter(balls.mul),
     "scatter-sub": _scatter(lambda x, y: balls.add(x, balls.neg(y))),
 }  # fmt: skip

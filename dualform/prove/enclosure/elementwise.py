@@ -120,7 +120,8 @@ def div(m, eqn, a, b):
 
 
 def power(m, eqn, a):
-    return [balls.power(*m.balls(a), eqn.params.get("y", 2))]
+    (a,) = m.balls(a)
+    return [balls.power(a, eqn.params.get("y", 2))]
 
 
 def pow_(m, eqn, a, n):
@@ -172,11 +173,9 @@ def sign(m, eqn, a):
 
 def clamp(m, eqn, low, x, high):
     low, x, high = m.balls(low, x, high)
-    bad = low.bad | x.bad | high.bad
-    return [between(*(np.minimum(np.maximum(getattr(x, e), getattr(low, e)), getattr(high, e)) for e in ENDS), bad)]
-
-
-ENDS = ("low", "high")
+    ends = (np.minimum(np.maximum(getattr(x, end), getattr(low, end)), getattr(high, end)) for end in ("low", "high"))
+    least, most = ends
+    return [between(least, most, low.bad | x.bad | high.bad)]
 
 
 def is_finite(m, eqn, x):

@@ -79,10 +79,10 @@ def lu(d, eqn, a):
         diagonal = np.arange(order)
         out_h[:, diagonal, diagonal] = -places[:, None]
     result = s.bound(*(x.reshape(a.shape) for x in (out_n, out_h, out_k)), e.reshape(-1, *a.shape))
-    call, shape = d.pivots.call(), (len(degree), order)
+    call = d.pivots.call()
     pivots = np.tile(np.arange(order, dtype=np.int32), (len(degree), 1))
     orders = np.tile(np.arange(m, dtype=np.int32), (len(degree), 1))
-    for b, k in np.ndindex(*shape):  # any row may be the pivot
+    for b, k in np.ndindex(len(degree), order):  # any row may be the pivot
         pivots[b, k] = k + d.pivots.choose(call, m - k)
         orders[b, [k, pivots[b, k]]] = orders[b, [pivots[b, k], k]]
     results = [result, pivots.reshape(*batch, order), orders.reshape(*batch, m)]
