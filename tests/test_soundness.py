@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from soundness import differ_in_floats, not_proved, proved
 
-from dualform.prove import Input, ProofError, degree
+from dualform.prove import Input, ProofError, degree, enclosure, modular
 
 
 def zero(*arguments):
@@ -256,6 +256,18 @@ def test_conditions_are_merged_and_capped_in_print():
 def test_an_empty_condition_is_named():
     reason = not_proved(*NOWHERE["root-of-a-negative"], ()).reason
     assert reason.startswith("no point was found where the argument of sqrt is not negative (test_soundness.py:")
+
+
+def test_a_point_can_be_shown_for_whatever_can_be_proved():
+    """Balls know every primitive that residues know."""
+    assert set(modular.RULES) <= set(enclosure.RULES)
+
+
+def test_a_triangle_of_ones_divides_by_nothing():
+    def f(k, v):
+        return jax.scipy.linalg.solve_triangular(jnp.tril(k @ k.T, -1) + jnp.eye(3), v, lower=True)
+
+    assert proved(f, lambda k, v: f(1 * k, v), (3, 2), (3,)).conditions == ()
 
 
 def test_degrees_do_not_answer_guards_either():

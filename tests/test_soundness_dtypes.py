@@ -93,6 +93,28 @@ def test_inferred_logarithms_keep_their_dtype():
     proved(f, g, jnp.ones(3, BF16))
 
 
+ROUNDED = {
+    "bfloat16": lambda x: x.astype(BF16).astype(x.dtype),
+    "float16": lambda x: x.astype(jnp.float16).astype(x.dtype),
+    "reduced": lambda x: lax.reduce_precision(x, 8, 7),
+    "behind-a-copy": lambda x: jnp.copy(jax.jit(lambda y: y.astype(BF16))(x)).astype(x.dtype),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_whether_rounding_changes_a_number_is_not_answered(name):
+    def f(x):
+        return jnp.where(ROUNDED[name](x) == x, x, 0.0)
+
+    assert not np.array_equal(f(jnp.float32(0.1)), np.float32(0.1))
+    not_proved(f, identity, ())
+    not_proved(lambda x: jnp.where(ROUNDED[name](x / 3) == x / 3, x, 0.0), lambda x: 0 * x, ())
+
+
+def test_a_wider_float_is_the_same_number():
+    proved(lambda x: jnp.where(x.astype(jnp.float32) == x, x, 0.0), identity, jnp.ones((), BF16))
+
+
 def test_rounding_to_narrow_floats_is_stated():
     def through(dtype):
         return lambda x: x.astype(dtype).astype(x.dtype) * 2
@@ -268,6 +290,18 @@ def test_a_program_that_raises_when_it_runs_is_undecided():
 
     def f(x):
         return jax.pure_callback(fails, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    certificate = identical(f, identity, (3,))
+    assert certificate.equal is None
+    assert "pure_callback" in certificate.reason
+
+
+def test_a_callback_on_constants_is_not_called():
+    def fails(n):
+        raise RuntimeError("no such file")
+
+    def f(x):
+        return x * jax.pure_callback(fails, jax.ShapeDtypeStruct((), np.int32), jnp.int32(3)).astype(x.dtype)
 
     certificate = identical(f, identity, (3,))
     assert certificate.equal is None

@@ -132,6 +132,7 @@ def lu(m, eqn, a):
 RULES: dict[str, Callable] = {
     "dot_general": dot, "reduce_sum": reduce_sum, "reduce_prod": reduce_prod, "reduce_max": extreme,
     "reduce_min": extreme, "cumsum": _fold(balls.add), "cumprod": _fold(balls.mul),
-    "triangular_solve": triangular_solve, "lu": lu, "scatter-add": _scatter(balls.add), "scatter-mul": _scatter(balls.mul),
+    "triangular_solve": triangular_solve, "lu": lu,
+    "scatter-add": _scatter(balls.add), "scatter-mul": _scatter(balls.mul),
     "scatter-sub": _scatter(lambda x, y: balls.add(x, balls.neg(y))),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Elementwise primitives on balls. Every rule takes the arithmetic `m`, the equation and its operands."""
 
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 from scipy import special
@@ -9,7 +10,7 @@ from dualform.prove.domains import DOMAINS
 from dualform.prove.enclosure import balls
 from dualform.prove.enclosure.balls import FUNCTION, TINY, Ball, between
 from dualform.prove.errors import unsupported
-from dualform.prove.modular.elementwise import real, whole_exponents
+from dualform.prove.modular.elementwise import narrows, real, whole_exponents
 
 INCREASING: dict[str, Callable] = {
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
@@ -185,11 +186,12 @@ def is_finite(m, eqn, x):
 
 def convert(m, eqn, a):
     real(m, eqn)
-    return m.balls(a)
+    (a,) = m.balls(a)
+    return [copy(a) if narrows(eqn) else a]
 
 
-def same(m, eqn, a):
-    return [a]
+def reduce_precision(m, eqn, a):
+    return [copy(x) for x in m.balls(a)]
 
 
 RULES: dict[str, Callable] = {
@@ -202,5 +204,5 @@ RULES: dict[str, Callable] = {
     **{name: power for name in ("square", "integer_pow")},
     "exp": exp, "acosh": acosh, "cosh": cosh, "tan": tan, "sub": sub, "neg": neg, "mul": mul, "div": div, "pow": pow_,
     "abs": absolute, "sign": sign, "clamp": clamp, "is_finite": is_finite, "convert_element_type": convert,
-    "reduce_precision": same,
+    "reduce_precision": reduce_precision,
 }  # fmt: skip

@@ -175,13 +175,20 @@ def real(arithmetic, eqn) -> None:
         raise unsupported(eqn, arithmetic.name, "data become integers, booleans or complex numbers")
 
 
+def narrows(eqn) -> bool:
+    """Whether a conversion rounds, so that in floats the result need not equal the operand."""
+    old, new = (jnp.finfo(v.aval.dtype) for v in (eqn.invars[0], eqn.outvars[0]))
+    return new.nmant < old.nmant or new.maxexp < old.maxexp or new.minexp > old.minexp
+
+
 def convert(m, eqn, a):
+    """The same number; rounding makes another object of it, which no comparison takes for the same."""
     real(m, eqn)
-    return [m.lift(a) if isinstance(a, np.ndarray) else a]
+    return [m.lift(a) if isinstance(a, np.ndarray) else copy(a) if narrows(eqn) else a]
 
 
-def same(m, eqn, a):
-    return [a]
+def reduce_precision(m, eqn, a):
+    return [m.lift(a) if isinstance(a, np.ndarray) else copy(a)]
 
 
 RULES: dict[str, Callable] = {
@@ -189,5 +196,5 @@ RULES: dict[str, Callable] = {
     **{name: add for name in ("add", "add_any")},
     **{name: power for name in ("square", "integer_pow")},
     "sub": sub, "neg": neg, "mul": mul, "div": div, "pow": pow_, "exp": exp, "expm1": expm1,
-    "convert_element_type": convert, "reduce_precision": same,
+    "convert_element_type": convert, "reduce_precision": reduce_precision,
 }  # fmt: skip

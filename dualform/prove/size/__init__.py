@@ -102,9 +102,9 @@ class Degree:
             self._lines[key] = line, eqn, list(self.within)  # kept, so that no other equation takes their identities
         return self._lines[key][0]
 
-    def divides(self, eqn, x: Bound) -> None:
-        """Notes a division by x, or by its pivots."""
-        if np.any(x.n > 0):
+    def divides(self, eqn, degrees: np.ndarray) -> None:
+        """Notes a division by numerators of these degrees, unless they are constants."""
+        if np.any(degrees > 0):
             self.denominators[self.line(eqn)] = None
 
     def ask(self, a: Bound) -> np.ndarray:

@@ -47,7 +47,7 @@ def div(d, eqn, a, b):
     if isinstance(a, Logarithm) and concrete.is_float(b):
         return [logarithm.scaled(d.symbols, a, b, d.gates, inverse=True)]
     x, y = d.bounds(eqn, a, b)
-    d.divides(eqn, y)
+    d.divides(eqn, y.n)
     return [d.symbols.times(x, d.symbols.reciprocal(y, b if concrete.is_float(b) else None))]
 
 
@@ -57,7 +57,7 @@ def power(d, eqn, a):
     if a.root is not None and y % 2 == 0:
         a, y = a.root, y // 2
     if y < 0:
-        d.divides(eqn, a)
+        d.divides(eqn, a.n)
     return [d.symbols.power(d.symbols.reciprocal(a) if y < 0 else a, abs(y))]
 
 
@@ -69,7 +69,7 @@ def pow_(d, eqn, a, n):
     a, n = a.map(lambda y: np.broadcast_to(y, shape)), np.broadcast_to(n, shape)
     up = s.power(a, np.maximum(n, 0))
     if np.any(n < 0):
-        d.divides(eqn, a)
+        d.divides(eqn, a.n)
     return [s.times(up, s.power(s.reciprocal(a), np.maximum(-n, 0))) if np.any(n < 0) else up]
 
 

@@ -13,10 +13,10 @@ def triangular_solve(d, eqn, a, b):
     """Substitution, row by row."""
     a, b = d.bounds(eqn, a, b)
     s = d.symbols
-    if not eqn.params["unit_diagonal"]:
-        d.divides(eqn, a)
     matrix = a.map(lambda y: lower_triangular(eqn, y, np.zeros(b.shape))[0])
     rhs = b.map(lambda y: lower_triangular(eqn, np.zeros(a.shape), y)[1])
+    if not eqn.params["unit_diagonal"] and matrix.n.size:
+        d.divides(eqn, np.diagonal(matrix.n, axis1=-2, axis2=-1))
     rows: list[Bound] = []
     for i in range(matrix.shape[-1]):
         x = s.wide(rhs).map(lambda y, i=i: y[..., i, :])
@@ -39,7 +39,7 @@ def lu(d, eqn, a):
     put any row first, so all rows share one bound of degree and height, and the order is of no consequence here.
     """
     (a,) = d.bounds(eqn, a)
-    d.divides(eqn, a)
+    d.divides(eqn, a.n)
     *batch, m, n = a.shape
     s, order = d.symbols, min(m, n)
     flat = a.map(lambda y: y.reshape(-1, m * n))
