@@ -166,6 +166,10 @@ def _print_report(report) -> None:
                     f"difference {d['error']:.2g}, allowed {d['bound']:.2g}, output up to {d['output']:.3g}",
                     highlight=False,
                 )
+    proved = [r for r in report.results if r.stamp == "proved" and r.passed]
+    for condition in sorted({condition for r in proved for condition in r.conditions}):
+        labels = dict.fromkeys(r.label for r in proved if condition in r.conditions)
+        console.print(f"proved {condition}: {', '.join(labels)}", highlight=False)
     if _jax.newer():
         tried = (
             f"JAX {_jax.VERSION} is newer than {_jax.NEWEST}, the newest that this version of dualform was tried with"

@@ -8,6 +8,7 @@ from dualform.prove.exponential import Fresh
 from dualform.prove.field import PrimeField
 from dualform.prove.interpreter import Interpreter
 from dualform.prove.modular import Exponent, Modular, Residue
+from dualform.prove.pivots import Odometer
 from dualform.prove.primes import safe_prime
 from dualform.prove.programs import Program, Signature
 
@@ -45,10 +46,21 @@ class Gate:
         return np.where(self.reset, Fraction(0), np.array(powers + [None], object)[:-1].reshape(self.shape))
 
 
+class Chosen(Odometer):
+    """Always the first usable row, or always the last."""
+
+    def __init__(self, pivot: int):
+        super().__init__()
+        self.pivot = pivot
+
+    def choose(self, call: int, count: int) -> int:
+        return range(count)[self.pivot]
+
+
 def run(f, *arguments, pivot: int = 0) -> list[np.ndarray]:
     """The results of f modulo P as residues (masks and indices as they are)."""
     program = Program.trace(f, Signature.of([x.shape for x in arguments]))
-    arithmetic = Modular(FIELD, Fresh(GROUP, np.random.default_rng(0)), pivot)
+    arithmetic = Modular(FIELD, Fresh(GROUP, np.random.default_rng(0)), Chosen(pivot))
     values = [
         Exponent(GROUP.from_int(x.multiples), x.reset) if isinstance(x, Gate) else Residue(residues(x))
         for x in arguments

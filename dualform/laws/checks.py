@@ -37,6 +37,12 @@ class Result:
     traceback: str = ""  # of an exception that ended the check: nothing is known of the law
 
     @property
+    def conditions(self) -> tuple[str, ...]:
+        """Where what was proved holds, in words without lines."""
+        found = (condition for detail in self.details for condition in detail.get("conditions", ()))
+        return tuple(dict.fromkeys(condition.partition(" (")[0] for condition in found))
+
+    @property
     def earned(self) -> str:
         if self.traceback:
             return "error"
@@ -125,11 +131,8 @@ def pullback(f: Callable) -> Callable:
 def output_shapes(f: Callable, inputs: tuple):
     """The structure of f's result, with an `Input` for every array."""
     signature = Signature.of(inputs)
-    dtype = jax.dtypes.canonicalize_dtype(np.float64)
-    shapes = jax.eval_shape(
-        f, *jax.tree.unflatten(signature.tree, [jax.ShapeDtypeStruct(x.shape, dtype) for x in signature.leaves])
-    )
-    return jax.tree.map(lambda s: Input(s.shape), shapes)
+    shapes = jax.eval_shape(f, *jax.tree.unflatten(signature.tree, signature.structs))
+    return jax.tree.map(lambda s: Input(s.shape, dtype=s.dtype), shapes)
 
 
 def normal(case: Case, rng: np.random.Generator) -> tuple:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dualform.prove.domains import shown
+
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
 RATIONALS, DRAWN = "over the rationals", "modulo the drawn primes"
 LEAST = 1e-300
@@ -51,6 +53,8 @@ class Certificate:
         log_inputs: indices of flattened inputs in the log domain; those in `inferred` were declared as field.
         opaque: functions of which only "equal arguments give equal values" was used.
         trials, seed: repeat the proof exactly.
+        conditions: where the programs are defined, in words with lines of the source: what is proved holds there.
+        unrounded: floats of 16 bits and fewer in the programs, to which exact arithmetic does not round.
     """
 
     equal: bool | None
@@ -67,6 +71,8 @@ class Certificate:
     opaque: tuple[str, ...] = ()
     trials: int = 0
     seed: int = 0
+    conditions: tuple[str, ...] = ()
+    unrounded: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -88,7 +94,9 @@ class Certificate:
             return f"undecided: {self.reason}"
         extra = [f"inputs {list(self.inferred)} read as logarithms"] if self.inferred else []
         extra += [f"{', '.join(self.opaque)} as unknown functions"] if self.opaque else []
+        extra += [f"exact arithmetic ignores rounding to {', '.join(self.unrounded)}"] if self.unrounded else []
         notes = f" ({'; '.join(extra)})" if extra else ""
+        notes += f", {shown(self.conditions)}" if self.conditions else ""
         return (
             f"proved {self.holds}: degree at most {self.degree}, {self.trials} trials, "
             f"failure probability at most {at_most(self.failure_probability)}, seed {self.seed}; "
@@ -113,6 +121,8 @@ class Certificate:
             "opaque": list(self.opaque),
             "trials": self.trials,
             "seed": self.seed,
+            "conditions": list(self.conditions),
+            "unrounded": list(self.unrounded),
             "counterexample": None if c is None else {"f": c.f, "g": c.g, "at": c.path, "inputs": _lists(c.inputs)},
         }
 

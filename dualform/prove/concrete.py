@@ -62,7 +62,7 @@ def carry(value, dtype=None) -> np.ndarray:
     """Floats as float64, everything else as it is; a Python number is first rounded to the `dtype` that it has in JAX.
 
     Raises:
-        ProofError: complex numbers, integers of a few bits, or keys of random numbers.
+        ProofError: complex numbers, integers of four bits and fewer, or keys of random numbers.
     """
     dtype = getattr(value, "dtype", None) if dtype is None else dtype
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.extended):
@@ -96,7 +96,7 @@ def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
             return _by_jax(eqn, operands)
         results = None if results is None else [np.asarray(x) for x in results]  # numpy makes numbers of arrays ()
         known = results is not None and all(_fits(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True))
-    return results if known else None
+    return [np.asarray(x) for x in results or ()] if known else None  # numbers of numpy are no arrays
 
 
 def _fits(x: np.ndarray, dtype) -> bool:

@@ -1,14 +1,16 @@
 """Small inputs on which two programs differ, confirmed.
 
-Modulo a prime two programs differ at a random point, which convinces but teaches nothing. Here the same programs are
-run in float64 on small integers (negative halves for logarithms) until they visibly differ; then every entry that can
-be made zero, and every other that can be made one, is. Floats alone prove nothing, so a difference counts only if
+Modulo a prime two programs differ at a random point, which convinces but teaches nothing. Here the programs, as they
+were traced in the caller's dtype, are run on small integers (negative halves for logarithms) until they visibly differ;
+then every entry that can be made zero, and every other that can be made one, is. Floats alone prove nothing, so a
+difference counts only if
 
 - exact arithmetic confirms it at these very inputs, where even comparisons and maxima have a meaning, or
+- the results lie in balls that do not meet (`dualform.prove.enclosure`), or
 - it is larger than the rounding bounds of both programs together.
 
-Constants such as 0.1 differ from what they stand for by less than float64 shows once the program is traced in float64.
-So where the runs agree, the programs as they were traced are evaluated exactly at small integers.
+A dtype shows only so many digits. So where the runs agree, the traced programs are evaluated in balls, whose radii are
+those of float64, and exactly.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +20,17 @@ from itertools import accumulate
 from math import prod
 
 import jax
+import jax.extend as jex
+import jax.numpy as jnp
 import numpy as np
 
 from dualform.prove.certificate import Counterexample
 from dualform.prove.draw import Point, Programs, evaluate
+from dualform.prove.enclosure import Ball, enclose
 from dualform.prove.errors import ProofError, first_line
 from dualform.prove.modular import Residue
 from dualform.prove.primes import safe_primes
-from dualform.prove.programs import Input, Signature
+from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import rational
 from dualform.prove.rounding import rounding_bound
 
@@ -34,20 +39,19 @@ EXACT_TRIES = 8
 SHRINKS = 600
 PRIMES, JUDGES = 3, 5
 """Moduli of an exact comparison, and of an exact result."""
-VISIBLE = 2.0**-30
-"""Relative difference of two float64 results from which on they are worth a check."""
+BALL_TRIES = 8
 
 Values = list[np.ndarray]
+Pair = tuple[list, list]
+"""The results of both programs in balls."""
 Place = tuple[int, int]
 """Result and flat element."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Two functions, the programs traced from them, and what they are called with."""
+    """Two programs as they were traced, and what they are called with."""
 
-    f: Callable
-    g: Callable
     programs: Programs
     signature: Signature
     seed: int
@@ -62,40 +66,89 @@ class Search:
     def find(self) -> Counterexample | None:
         """A small counterexample, or None if none was found that can be confirmed."""
         rng = np.random.default_rng(self.seed)
-        with jax.enable_x64(True):
-            return self._by_floats(rng) or self._exactly(rng)
+        return self._by_floats(rng) or self._by_balls(rng) or self._exactly(rng)
 
     def _by_floats(self, rng) -> Counterexample | None:
         # A few hundred small points: compiling takes longer than running.
         compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-        pair = [compiled(lambda leaves, h=h: jax.tree.leaves(self.signature.call(h, leaves))) for h in (self.f, self.g)]
+        pair = [compiled(jex.core.jaxpr_as_fun(program.jaxpr)) for program in self.programs]
+        visible = self._visible()
 
         def run(leaves: Values) -> list[Values]:
-            return [[np.asarray(x) for x in h(leaves)] for h in pair]
+            arguments = [x.astype(leaf.real) for x, leaf in zip(leaves, self.signature.leaves, strict=True)]
+            return [[np.asarray(x) for x in h(*arguments)] for h in pair]
+
+        def differ(leaves: Values) -> bool:
+            return _gap(run(leaves), visible) is not None
 
         for attempt in range(TRIES):
-            leaves = [_small(x, rng, attempt) for x in self.signature.leaves]
+            leaves = self._small(rng, attempt)
             try:
-                visible = _gap(*run(leaves)) is not None
-            except Exception as error:  # a program may insist on float32, or call back what raises anything
+                if not differ(leaves):
+                    continue
+                leaves = _shrink(leaves, self.signature.leaves, differ, SHRINKS)
+                results = run(leaves)
+            except Exception as error:  # a program may call back what raises anything
                 self.stopped.append(first_line(error))
                 return None
-            if visible:
-                leaves = _shrink(leaves, self.signature.leaves, lambda x: _gap(*run(x)) is not None, SHRINKS)
-                if (found := self._confirmed(leaves, run(leaves))) is not None:
-                    return found
+            if (found := self._confirmed(leaves, results, _gap(results, visible))) is not None:
+                return found
         return None
 
-    def _confirmed(self, leaves: Values, results: list[Values]) -> Counterexample | None:
-        """The counterexample at these inputs, if it is one."""
-        if (place := _gap(*results)) is None:
+    def _by_balls(self, rng) -> Counterexample | None:
+        def apart(leaves: Values) -> list[Place]:
+            balls = self._balls(leaves)
+            return [] if balls is None else _apart(*balls)
+
+        for attempt in range(BALL_TRIES):
+            leaves = self._small(rng, 8 * attempt)
+            if apart(leaves):
+                leaves = _shrink(leaves, self.signature.leaves, lambda x: bool(apart(x)), SHRINKS // 4)
+                balls, place = self._balls(leaves), apart(leaves)[0]
+                if balls is not None:
+                    return self._example(leaves, *self._ball_values(balls, place), place, self._slack(balls, place))
+        return None
+
+    def _small(self, rng, attempt: int) -> Values:
+        """Small numbers that the dtypes of the inputs hold."""
+        return [_small(x, rng, attempt).astype(x.real).astype(np.float64) for x in self.signature.leaves]
+
+    def _visible(self) -> float:
+        """Relative difference of two results from which on they are worth a check, in the dtypes of the programs."""
+        dtypes = [v.dtype for program in self.programs for v in program.jaxpr.out_avals]
+        units = [float(jnp.finfo(d).eps) for d in dtypes if jnp.issubdtype(d, jnp.floating)]
+        return max([2.0**-52, *units]) ** 0.57
+
+    def _balls(self, leaves: Values) -> Pair | None:
+        """Both programs at these inputs in balls; None if a primitive has none, or balls do not decide a comparison."""
+        try:
+            return enclose(self.programs[0], leaves), enclose(self.programs[1], leaves)
+        except ProofError:
             return None
-        f, g = (float(np.ravel(result[place[0]])[place[1]]) for result in results)
-        differ = self._exact_differences(leaves)
+
+    def _confirmed(self, leaves: Values, results: list[Values], place: Place | None) -> Counterexample | None:
+        """The counterexample at these inputs, if it is one."""
+        if place is None:
+            return None
+        balls, differ = self._balls(leaves), self._exact_differences(leaves)
+        if differ is not None and place not in differ:
+            return None
+        if balls is not None and place in _apart(*balls):
+            slack = 0.0 if differ is not None else self._slack(balls, place)
+            return self._example(leaves, *self._ball_values(balls, place), place, slack)
         if differ is not None:
-            return self._example(leaves, f, g, place, 0.0) if place in differ else None
-        bound = sum(self._rounding(h, leaves, place) for h in (self.f, self.g))
-        return self._example(leaves, f, g, place, bound) if abs(f - g) > bound else None
+            f, g = (float(np.ravel(result[place[0]])[place[1]]) for result in results)
+            return self._example(leaves, f, g, place, 0.0)
+        (f, one), (g, two) = (self._rounding(program, leaves, place) for program in self.programs)
+        return self._example(leaves, f, g, place, one + two) if abs(f - g) > one + two else None
+
+    def _ball_values(self, balls: Pair, place: Place) -> tuple[float, float]:
+        f, g = (float(np.ravel(x.mid if isinstance(x, Ball) else x)[place[1]]) for x in (b[place[0]] for b in balls))
+        return f, g
+
+    def _slack(self, balls: Pair, place: Place) -> float:
+        """The radii of two results together."""
+        return sum(float(np.ravel(x.rad)[place[1]]) for x in (b[place[0]] for b in balls) if isinstance(x, Ball))
 
     def _exact_differences(self, leaves: Values) -> list[Place] | None:
         """Where the programs differ at these inputs in exact arithmetic; None if that is not known."""
@@ -112,13 +165,15 @@ class Search:
                 break
         return found
 
-    def _rounding(self, h: Callable, leaves: Values, place: Place) -> float:
-        """The derived bound of one element, infinite where none can be derived."""
+    def _rounding(self, program: Program, leaves: Values, place: Place) -> tuple[float, float]:
+        """Value and derived bound of one element, an infinite bound where none can be derived."""
+        arguments = [x.astype(leaf.real) for x, leaf in zip(leaves, self.signature.leaves, strict=True)]
         try:
-            _, bound = rounding_bound(h, *jax.tree.unflatten(self.signature.tree, leaves))
+            value, bound = rounding_bound(jex.core.jaxpr_as_fun(program.jaxpr), *arguments)
         except ValueError:
-            return np.inf
-        return float(np.ravel(jax.tree.leaves(bound)[place[0]])[place[1]])
+            return 0.0, np.inf
+        f, slack = (float(np.ravel(jax.tree.leaves(x)[place[0]])[place[1]]) for x in (value, bound))
+        return f, slack
 
     def _example(self, leaves: Values, f: float, g: float, place: Place, bound: float) -> Counterexample:
         i, j = place
@@ -130,8 +185,8 @@ class Search:
         """A difference of the traced programs, with both values as exact rationals."""
         for attempt in range(EXACT_TRIES):
             leaves = [
-                np.where(x.mask, -np.inf, 0.0) if x.domain == "log" else _small(x, rng, 16 * attempt)
-                for x in self.signature.leaves
+                np.where(x.mask, -np.inf, 0.0) if x.domain == "log" else small
+                for x, small in zip(self.signature.leaves, self._small(rng, 16 * attempt), strict=True)
             ]
             if self._exact_differences(leaves):
                 leaves = _shrink(
@@ -180,10 +235,24 @@ def _small(x: Input, rng: np.random.Generator, attempt: int) -> np.ndarray:
     return rng.integers(-size, size + 1, x.shape).astype(np.float64)
 
 
-def _gap(a: Values, b: Values) -> Place | None:
-    """Where the relative difference between finite values is largest, if it is visible anywhere."""
-    best, where = VISIBLE, None
+def _apart(a: Sequence, b: Sequence) -> list[Place]:
+    """Where results are different for certain."""
+    found: list[Place] = []
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
+        if isinstance(x, Ball) and isinstance(y, Ball):
+            differ = ((x.high < y.low) | (x.low > y.high)) & ~x.bad & ~y.bad
+        elif isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+            differ = x != y
+        else:
+            continue
+        found += [(i, int(j)) for j in np.flatnonzero(differ)]
+    return found
+
+
+def _gap(pair: Sequence[Values], visible: float) -> Place | None:
+    """Where the relative difference between finite values is largest, if it is visible anywhere."""
+    best, where = visible, None
+    for i, (x, y) in enumerate(zip(*pair, strict=True)):
         x, y = np.ravel(x).astype(np.float64), np.ravel(y).astype(np.float64)
         with np.errstate(invalid="ignore"):
             scale = np.maximum(np.maximum(np.abs(x), np.abs(y)), 1.0)

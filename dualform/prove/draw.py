@@ -8,7 +8,9 @@ from dualform.prove.errors import ProofError, ZeroDenominator
 from dualform.prove.exponential import Fresh
 from dualform.prove.field import PrimeField
 from dualform.prove.interpreter import Interpreter
+from dualform.prove.marks import Pivots
 from dualform.prove.modular import Exponent, Modular, Residue
+from dualform.prove.pivots import Odometer
 from dualform.prove.programs import Input, Program
 
 REDRAWS = 16
@@ -58,27 +60,33 @@ class Point:
 
 @dataclass
 class Run:
-    """What the programs computed at a point: the results of both, and again for another choice of pivots if any."""
+    """What the programs computed at a point: the results of both, and of each for all other orders of pivots."""
 
     results: list[list]
     fresh: Fresh
     gates_used: bool = field(default=False)
+    others: tuple[list[list], ...] = ()
 
     def agree(self) -> bool:
-        return not any(np.any(_differs(first, x)) for first, *others in zip(*self.results, strict=True) for x in others)
+        return not any(np.any(_differs(x, y)) for x, y in zip(*self.results, strict=True)) and self.steady()
 
     def steady(self) -> bool:
         """Whether no result depends on the choice of pivots."""
-        pairs = zip(self.results[:2], self.results[2:], strict=False)
-        return not any(np.any(_differs(x, y)) for one, again in pairs for x, y in zip(one, again, strict=True))
+        return not any(
+            np.any(_differs(x, y))
+            for one, others in zip(self.results, self.others, strict=False)
+            for again in others
+            for x, y in zip(one, again, strict=True)
+        )
 
     def contrast(self) -> list[tuple[int, int]]:
         """(result, flat element) wherever each program agrees with itself but not with the other."""
         found: list[tuple[int, int]] = []
-        for i, (f, g, *again) in enumerate(zip(*self.results, strict=True)):
+        for i, (f, g) in enumerate(zip(*self.results, strict=True)):
             differs = _differs(f, g)
-            for first, second in zip((f, g), again, strict=False):
-                differs = differs & ~_differs(first, second)
+            for first, others in zip((f, g), self.others, strict=False):
+                for again in others:
+                    differs = differs & ~_differs(first, again[i])
             found += [(i, int(j)) for j in np.flatnonzero(differs)]
         return found
 
@@ -91,23 +99,26 @@ def evaluate(programs: Programs, point: Point, fresh: Fresh | None = None) -> Ru
         ProofError: a primitive has no exact meaning.
     """
     fresh = point.fresh() if fresh is None else fresh
-    results: list[list] = []
-    gates_used = False
-    for pivot in (0, -1):
-        arithmetic = Modular(point.field, fresh, pivot)
-        results += [_results(arithmetic, program, point) for program in programs]
+    found = [_orders(program, point, fresh) for program in programs]
+    first, others = [results[0] for results, _ in found], tuple(results[1:] for results, _ in found)
+    return Run(first, fresh, any(used for _, used in found), others)
+
+
+def _orders(program: Program, point: Point, fresh: Fresh) -> tuple[list[list], bool]:
+    """A program's results for every order of pivots that reaches them, and whether exp has met a logarithm."""
+    pivots, results, gates_used = Odometer(), [], False
+    while True:
+        pivots.begin()
+        arithmetic = Modular(point.field, fresh, pivots)
+        out = Interpreter(arithmetic, program.maps).run(program.jaxpr, point.inputs)
+        reached = {mark.call for mark in arithmetic.marks.of(*out) if isinstance(mark, Pivots)}
+        out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
+        if any(isinstance(x, Residue) and x.bad is not None for x in out):
+            raise ZeroDenominator("a result is divided by zero, or infinite")
+        results.append(out)
         gates_used |= arithmetic.gates_used
-        if not arithmetic.pivoted:
-            break
-    return Run(results, fresh, gates_used)
-
-
-def _results(arithmetic: Modular, program: Program, point: Point) -> list:
-    out = Interpreter(arithmetic, program.maps).run(program.jaxpr, point.inputs)
-    out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
-    if any(isinstance(x, Residue) and x.bad is not None for x in out):
-        raise ZeroDenominator("a result is divided by zero, or infinite")
-    return out
+        if not pivots.advance(reached):
+            return results, gates_used
 
 
 def draw(programs: Programs, prime: int, leaves: Leaves, rng: np.random.Generator) -> tuple[Point, Run]:

@@ -65,6 +65,7 @@ class Fresh:
         self._group = group
         self._keys: dict[str, int] = {}
         self._rng = rng
+        self.rng = np.random.default_rng(int.from_bytes(rng.bytes(16), "little"))  # for what else is drawn at a point
         self.arguments: list[np.ndarray] = []
         self.functions: set[str] = set()
 

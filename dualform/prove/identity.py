@@ -19,15 +19,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dualform.prove import relations
+from dualform.prove import relations, witness
 from dualform.prove.certificate import LEAST, Certificate
 from dualform.prove.counterexample import Search
+from dualform.prove.domains import shown
 from dualform.prove.draw import Leaves, Programs, draw
 from dualform.prove.errors import ProofError
 from dualform.prove.fingerprint import fingerprint
 from dualform.prove.measure import Sizes, sizes
 from dualform.prove.primes import safe_primes, system_seed
-from dualform.prove.programs import Input, Signature, trace_both
+from dualform.prove.programs import Signature, trace_both
 from dualform.prove.relations import Relations
 
 CERTAIN = 1e-12
@@ -45,17 +46,19 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | No
 
     Args:
         f, g: functions of the same arguments; they may return pytrees, and may be gradients or VJPs.
-        *inputs: one per argument: a shape, an `Input`, or a pytree of these.
+        *inputs: one per argument: a shape, an `Input`, an array (of which shape and dtype count), or a pytree of these.
+            Programs are traced in the dtypes of arrays and of `Input`s that have one, and else in JAX's default float.
         trials: independent draws, each of a prime and a point; at most 1,000.
         seed: of all draws; None draws it from the system. The certificate holds it, and it repeats the proof exactly.
             Draws depend on the programs, too: one that is written for the primes of a seed gets other primes.
 
     Returns:
-        A `Certificate`: proved with a failure probability of at most 1e-12, refuted with a confirmed counterexample, or
-        undecided with the reason.
+        A `Certificate`: proved with a failure probability of at most 1e-12 wherever its conditions hold, refuted with a
+        confirmed counterexample, or undecided with the reason.
 
     Raises:
-        ValueError: inputs that are no shapes, results of different structure, or trials or a seed out of range.
+        ValueError: inputs that are no shapes or not of real numbers, results of different structure, or trials or a
+            seed out of range.
 
     Cost: trials times a millisecond for a prime and a few evaluations in numpy, 20 array operations for each product.
 
@@ -87,7 +90,7 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | No
         trial = _compare(programs, leaves, primes, spare, rng)
         size = sizes(programs, leaves, trial.found)
     except (ProofError, OverflowError) as error:
-        return _refuted(Search(f, g, programs, signature, seed), replace(blank, reason=str(error)))
+        return _refuted(Search(programs, signature, seed), replace(blank, reason=str(error)))
     known = replace(
         blank,
         degree=int(size.degree),
@@ -96,10 +99,12 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | No
         opaque=tuple(sorted(trial.opaque)),
         inferred=inferred,
         log_inputs=tuple(i for i, x in enumerate(leaves) if x.domain == "log"),
+        conditions=size.conditions,
+        unrounded=tuple(sorted(programs[0].narrow | programs[1].narrow)),
     )
     if trial.agree:
-        return _weighed(known, size)
-    search = Search(f, g, programs, Signature(leaves, signature.tree), seed)
+        return _somewhere(_weighed(known, size), size, programs, leaves, rng)
+    search = Search(programs, Signature(leaves, signature.tree), seed)
     return _refuted(search, replace(known, reason=trial.reason))
 
 
@@ -120,6 +125,13 @@ def _weighed(known: Certificate, size: Sizes) -> Certificate:
     if rate <= RATE:
         reason += f"; trials={int(np.ceil(np.log(CERTAIN) / np.log(rate)))} would do"
     return replace(known, failure_probability=chance, reason=reason)
+
+
+def _somewhere(verdict: Certificate, size: Sizes, programs: Programs, leaves: Leaves, rng) -> Certificate:
+    """Undecided, where no point is known at which the conditions of a proof hold."""
+    if not verdict.equal or not size.witnessed or witness.exists(programs, leaves, rng):
+        return verdict
+    return replace(verdict, equal=None, reason=f"no point was found {shown(size.conditions)}")
 
 
 def _refuted(search: Search, undecided: Certificate) -> Certificate:
@@ -143,10 +155,10 @@ def infer_logs(programs: Programs, leaves: Leaves, prime: int, rng) -> tuple[Lea
     inferred = []
     for i, x in enumerate(leaves):
         if x.domain == "field":
-            run = _tried(programs, (*leaves[:i], Input(x.shape, "log"), *leaves[i + 1 :]), prime, rng)
+            run = _tried(programs, (*leaves[:i], replace(x, domain="log"), *leaves[i + 1 :]), prime, rng)
             if run is not None and run.gates_used:
                 inferred.append(i)
-    new = tuple(Input(x.shape, "log") if i in inferred else x for i, x in enumerate(leaves))
+    new = tuple(replace(x, domain="log") if i in inferred else x for i, x in enumerate(leaves))
     return new, tuple(inferred)
 
 

@@ -11,10 +11,12 @@ chosen arithmetic. Control flow and the movement of elements are the same in eve
         def lift(self, x: np.ndarray, dtype)       # a constant (float64 array) as a value
         def gather(self, operands, index)          # element index[j] of the operands laid end to end
 
-and values with a `shape`. A rule sees operands as they are, concrete or not, and lifts what it needs.
+and values with a `shape`. A rule sees operands as they are, concrete or not, and lifts what it needs. An arithmetic may
+have a `marks`, too: what values depend on beside the inputs, which is handed on here (`dualform.prove.marks`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +25,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 from dualform import _jax
 from dualform.prove import concrete, lowered, parameters, structure
 from dualform.prove.errors import ProofError, placed, unsupported
+from dualform.prove.marks import Marks, Pivots
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which primitives that call a program keep it."""
@@ -56,6 +59,8 @@ class Interpreter:
     def __init__(self, arithmetic: Arithmetic, maps: dict[int, tuple] | None = None):
         self.arithmetic = arithmetic
         self._maps: dict[int, tuple] = {} if maps is None else maps
+        self.marks: Marks | None = getattr(arithmetic, "marks", None)
+        self.within: list = getattr(arithmetic, "within", [])  # the equations whose programs are being run
 
     def run(self, closed: ClosedJaxpr, arguments: Sequence) -> list:
         """The program's results on values of the arithmetic (or concrete arrays)."""
@@ -87,9 +92,9 @@ class Interpreter:
         rules = self.arithmetic.rules
         parameters.check(eqn, interpreted=name in rules)
         if name in CONTROL and name not in rules:
-            return CONTROL[name](self, eqn, operands)
+            return self._inside(eqn, lambda: CONTROL[name](self, eqn, operands))
         if name in CALLERS:
-            return self._call(self._written(eqn) or _program(eqn), operands)
+            return self._inside(eqn, lambda: self._call(self._written(eqn) or _program(eqn), operands))
         if name in structure.RULES and self._moves(name, operands):
             return self._move(eqn, operands)
         if all(isinstance(x, np.ndarray) for x in operands) and (
@@ -97,13 +102,29 @@ class Interpreter:
         ):
             results = concrete.evaluate(eqn, operands)
             if results is not None:
-                return [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+                own = [self._own(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+                return self._marked(own, operands)
         if name not in rules:
             if (program := self._written(eqn)) is not None:
-                return self._call(program, operands)
+                return self._inside(eqn, lambda: self._call(program, operands))
             raise unsupported(eqn, self.arithmetic.name)
         # numpy makes numbers of arrays of shape ()
-        return [np.asarray(x) if isinstance(x, np.generic) else x for x in rules[name](eqn, *operands)]
+        results = [np.asarray(x) if isinstance(x, np.generic) else x for x in rules[name](eqn, *operands)]
+        return self._marked(results, operands)
+
+    def _marked(self, results: list, operands: Sequence) -> list:
+        """The results, with the marks of all operands."""
+        if self.marks:
+            self.marks.add(results, self.marks.of(*operands))
+        return results
+
+    def _inside(self, eqn, run: Callable[[], list]) -> list:
+        """The results of an equation that runs programs of its own."""
+        self.within.append(eqn)
+        try:
+            return run()
+        finally:
+            self.within.pop()
 
     def _constant(self, value, dtype):
         return self._own(concrete.carry(value, dtype), dtype)
@@ -138,7 +159,8 @@ class Interpreter:
         if any((m == structure.FILLED).any() for m in maps):
             data.append(self._fill(eqn))
             maps = [np.where(m == structure.FILLED, sum(int(np.prod(x.shape)) for x in data) - 1, m) for m in maps]
-        return [self.take(data, m, v.aval.dtype) for m, v in zip(maps, eqn.outvars, strict=True)]
+        moved = [self.take(data, m, v.aval.dtype) for m, v in zip(maps, eqn.outvars, strict=True)]
+        return self._marked(moved, [x for i, x in enumerate(operands) if i not in positions])
 
     def _fill(self, eqn) -> np.ndarray:
         """What JAX puts where an index is out of bounds."""
@@ -151,17 +173,25 @@ class Interpreter:
         """Moves elements: concrete where all operands are, else in the arithmetic."""
         if all(isinstance(x, np.ndarray) for x in data):
             flat = np.concatenate([x.ravel() for x in data]) if len(data) > 1 else data[0].ravel()
-            return np.asarray(flat[index])
-        lifted = [self.arithmetic.lift(x, dtype) if isinstance(x, np.ndarray) else x for x in data]
-        return self.arithmetic.gather(lifted, index)
+            result = np.array(flat[index])  # a copy, since marks go by identity
+        else:
+            lifted = [self.arithmetic.lift(x, dtype) if isinstance(x, np.ndarray) else x for x in data]
+            result = self.arithmetic.gather(lifted, index)
+        return self._marked([result], self._moved(data, index) if self.marks else ())[0]
+
+    def _moved(self, data: Sequence, index: np.ndarray) -> list:
+        """The operands of which an element is moved."""
+        ends = np.cumsum([int(np.prod(x.shape)) for x in data])
+        met = np.unique(np.searchsorted(ends, index.ravel(), side="right"))
+        return [data[i] for i in met]
 
     def item(self, x, i: int, dtype):
         """x[i]."""
         if isinstance(x, np.ndarray):
-            return np.asarray(x[i])
+            return self._marked([np.array(x[i])], [x])[0]
         inner = tuple(x.shape[1:])
         size = int(np.prod(inner))
-        return self.arithmetic.gather([x], np.arange(i * size, (i + 1) * size).reshape(inner))
+        return self._marked([self.arithmetic.gather([x], np.arange(i * size, (i + 1) * size).reshape(inner))], [x])[0]
 
     def stack(self, items: list, aval):
         """Results of a loop, stacked along a new first axis."""
@@ -203,12 +233,14 @@ def _while(self: Interpreter, eqn, operands) -> list:
     p = eqn.params
     a, b = p["cond_nconsts"], p["body_nconsts"]
     test, body, state = operands[:a], operands[a : a + b], operands[a + b :]
+    tests: list = []
     while True:
         (go,) = self._call(p["cond_jaxpr"], [*test, *state])
         if not isinstance(go, np.ndarray):
             raise unsupported(eqn, self.arithmetic.name, "its condition depends on the data")
+        tests += [go] if self.marks else []
         if not bool(go):
-            return list(state)
+            return self._marked(list(state), tests)
         state = self._call(p["body_jaxpr"], [*body, *state])
 
 
@@ -217,16 +249,32 @@ def _cond(self: Interpreter, eqn, operands) -> list:
     if not isinstance(which, np.ndarray):
         raise unsupported(eqn, self.arithmetic.name, "its predicate depends on the data")
     branches = eqn.params["branches"]
-    return self._call(branches[int(np.clip(int(which), 0, len(branches) - 1))], rest)
+    return self._marked(self._call(branches[int(np.clip(int(which), 0, len(branches) - 1))], rest), [which])
 
 
 def _linear_solve(self: Interpreter, eqn, operands) -> list:
-    """`jnp.linalg.solve` and its kin: the program that solves, on its own constants and the right-hand side."""
+    """`jnp.linalg.solve` and its kin: the program that solves, on its own constants and the right-hand side.
+
+    Its result rests on no choice of pivots if it is the one solution of the system that the equation itself states.
+    """
     lengths, programs = eqn.params["const_lengths"], eqn.params["jaxprs"]
     skip = lengths.matvec + lengths.vecmat
-    consts = operands[skip : skip + lengths.solve]
+    matrix, consts = operands[: lengths.matvec], operands[skip : skip + lengths.solve]
     b = operands[skip + lengths.solve + lengths.transpose_solve :]
-    return self._call(programs.solve, [*consts, *b])
+    x = self._call(programs.solve, [*consts, *b])
+    if not self.marks:
+        return x
+    stated = self.marks.of(*matrix, *b)
+    chosen = {mark for mark in self.marks.of(*x) if isinstance(mark, Pivots)} - stated
+    if chosen:
+        self.arithmetic.check_solution(  # type: ignore[attr-defined]  # an arithmetic that marks pivots has it
+            eqn, lambda v: self._call(programs.matvec, [*matrix, *v]),
+            lambda v: self._call(programs.solve, [*consts, *v]), b, x,
+        )  # fmt: skip
+        kept = self.marks.of(*x) - chosen
+        x = [copy(v) for v in x]
+        self.marks.replace(x, kept | stated)
+    return x
 
 
 def _sort(self: Interpreter, eqn, operands) -> list:
@@ -236,7 +284,7 @@ def _sort(self: Interpreter, eqn, operands) -> list:
         raise unsupported(eqn, self.arithmetic.name, "it puts data in order")
     numbers = np.arange(keys[0].size).reshape(keys[0].shape)
     index = np.take_along_axis(numbers, concrete.order(eqn, keys), eqn.params["dimension"])
-    return [self.take([x], index, v.aval.dtype) for x, v in zip(operands, eqn.outvars, strict=True)]
+    return self._marked([self.take([x], index, v.aval.dtype) for x, v in zip(operands, eqn.outvars, strict=True)], keys)
 
 
 def _pass(self: Interpreter, eqn, operands) -> list:

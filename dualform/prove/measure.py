@@ -45,13 +45,17 @@ A height above about $2^{39}$ bits says nothing. Then the claim is about the dra
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import lcm, log2
 
 import jax
 import numpy as np
 
+from dualform.prove.domains import conditions
 from dualform.prove.errors import ProofError
 from dualform.prove.interpreter import Interpreter
+from dualform.prove.marks import Domain, Pivots
+from dualform.prove.pivots import Odometer
 from dualform.prove.primes import SIZE, chance_of_division
 from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import Relations
@@ -63,25 +67,43 @@ MARGIN = 1 + 2.0**-20
 
 
 def measure(
-    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1
+    program: Program,
+    leaves: Sequence[Input],
+    found: Relations | None = None,
+    unit: int = 1,
+    pivots: Odometer | None = None,
 ) -> tuple[Degree, list]:
     """A program's results in the arithmetic of degrees, in a multiple of `unit` that makes every exponent whole."""
+    pivots = Odometer() if pivots is None else pivots
     gates = sum(int(np.prod(x.shape)) for x in leaves if x.domain == "log")
     span, basis = ((1.0, 0.0), 0) if found is None else (found.span, len(found.basis) + 1)
 
     def run(unit: int):
-        arithmetic = Degree(gates=gates, unit=unit, span=span, basis=basis)
+        pivots.begin()
+        arithmetic = Degree(gates=gates, unit=unit, span=span, basis=basis, pivots=pivots)
         values: list = [
             arithmetic.gate(x.mask) if x.domain == "log" else arithmetic.symbols.variable(x.shape) for x in leaves
         ]
         with np.errstate(over="ignore", invalid="ignore"):
             out = Interpreter(arithmetic, program.maps).run(program.jaxpr, values)
+        arithmetic.reached = {mark.call for mark in arithmetic.marks.of(*out) if isinstance(mark, Pivots)}
         out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
         return arithmetic, out
 
     arithmetic, out = run(unit)
     common = lcm(unit, arithmetic.denominator)
     return (arithmetic, out) if common == unit else run(common)
+
+
+def measure_orders(
+    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1
+) -> list[tuple[Degree, list]]:
+    """`measure` for every order of pivots that reaches the results."""
+    pivots, seen = Odometer(), []
+    while True:
+        seen.append(measure(program, leaves, found, unit, pivots))
+        if not pivots.advance(seen[-1][0].reached):
+            return seen
 
 
 @dataclass(frozen=True)
@@ -96,6 +118,8 @@ class Sizes:
     denominators: float  # heights of all denominators, added up
     distinct: float  # heights of the differences of all pairs of arguments, added up, and one more
     related: float  # height of a relation (P2)
+    conditions: tuple[str, ...] = ()  # where the programs are defined
+    witnessed: bool = False  # whether a point where they are is to be shown
 
     @property
     def modular(self) -> float:
@@ -111,9 +135,17 @@ class Sizes:
 
 def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Relations | None) -> Sizes:
     """The sizes of the comparison of two programs."""
-    (one, a), (two, b) = (measure(p, leaves, found) for p in programs)
-    if one.unit != two.unit:  # exponentials of one fraction of a gate are the variables of both programs
-        (one, a), (two, b) = (measure(p, leaves, found, lcm(one.unit, two.unit)) for p in programs)
+    orders = [measure_orders(p, leaves, found) for p in programs]
+    unit = lcm(*(each.unit for seen in orders for each, _ in seen))
+    if any(each.unit != unit for seen in orders for each, _ in seen):
+        # exponentials of one fraction of a gate are the variables of both programs
+        orders = [measure_orders(p, leaves, found, unit) for p in programs]
+    return max((_compared(leaves, found, f, g) for f in orders[0] for g in orders[1]), key=lambda size: size.rate)
+
+
+def _compared(leaves: Sequence[Input], found: Relations | None, f: tuple[Degree, list], g: tuple[Degree, list]):
+    """The sizes of the comparison of two programs, each for one order of its pivots."""
+    (one, a), (two, b) = f, g
     degree, height = 1.0, 0.0
     for x, y in zip(a, b, strict=True):
         if isinstance(x, Bound | Logarithm) and isinstance(y, Bound | Logarithm):
@@ -122,6 +154,9 @@ def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Rel
     high, places, low = (max(pair) for pair in zip(one.argument_heights, two.argument_heights, strict=True))
     basis = 0 if found is None else len(found.basis)
     random_exponents = asked or any(x.domain == "log" for x in leaves)
+    marks = (*one.marks.of(*a), *two.marks.of(*b))
+    domains = {mark for mark in marks if isinstance(mark, Domain)}
+    denominators = one.denominators | two.denominators
     return Sizes(
         degree,
         zeros=sum(one.symbols.n) + sum(two.symbols.n),
@@ -134,6 +169,9 @@ def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Rel
         denominators=sum(one.symbols.h) + sum(two.symbols.h),
         distinct=(asked * (asked + 1) / 2 + 1) * (high + places + low + 1) if asked else 0.0,
         related=0.0 if found is None else high + places + basis * low + found.height,
+        conditions=conditions(domains, denominators),
+        # denominators that are rational functions have other points than zeros; those with unknown functions may not
+        witnessed=bool(domains) or bool(denominators and asked),
     )
 
 
@@ -174,8 +212,8 @@ def degrees(f: Callable, *inputs):
     """
     signature = Signature.of(inputs)
     program = Program.trace(f, signature)
-    arithmetic, out = measure(program, signature.leaves)
-    return jax.tree.unflatten(program.tree, [_largest(arithmetic, x) for x in out])
+    orders = [[_largest(each, x) for x in out] for each, out in measure_orders(program, signature.leaves)]
+    return jax.tree.unflatten(program.tree, [reduce(np.maximum, found) for found in zip(*orders, strict=True)])
 
 
 def degree(f: Callable, *inputs) -> int:

@@ -1,7 +1,7 @@
 """Inputs of a proof, and the traced programs that it compares."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,14 +22,16 @@ class Input:
         domain: "field" for a value that programs add, multiply and divide; "log" for one that they only sum and
             exponentiate, such as a log decay.
         reset: for "log", a boolean array of `shape`: where it is -inf. A static case, since -inf is no number.
+        dtype: the float that programs are traced in, JAX's default if None.
 
     Raises:
-        ValueError: an unknown domain, or a `reset` that does not fit.
+        ValueError: an unknown domain, a `reset` that does not fit, or a `dtype` that is not of real numbers.
     """
 
     shape: tuple[int, ...]
     domain: str = "field"
     reset: Any = None
+    dtype: Any = None
 
     def __post_init__(self):
         given: Any = self.shape
@@ -49,10 +51,32 @@ class Input:
                     f"got {mask.dtype}{list(mask.shape)} on a {self.domain!r} input"
                 )
 
+        if self.dtype is not None:
+            object.__setattr__(self, "dtype", _float(self.dtype))
+
+    @property
+    def real(self) -> np.dtype:
+        """The dtype that programs are traced in."""
+        return np.dtype(jax.dtypes.canonicalize_dtype(np.float64 if self.dtype is None else self.dtype))
+
     @property
     def mask(self) -> np.ndarray:
         """Where the input is -inf."""
         return np.zeros(self.shape, bool) if self.reset is None else np.asarray(self.reset)
+
+
+def _float(dtype) -> np.dtype:
+    """A dtype of real numbers, or the error for another."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return np.dtype(dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        fix = "pass real and imaginary parts as two arrays of floats"
+    elif jnp.issubdtype(dtype, jax.dtypes.extended):
+        fix = "draw random numbers outside the functions, and pass them as an array of floats"
+    else:
+        fix = "close over integers and masks as constants of f and g, or pass an array of floats"
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    raise ValueError(f"inputs: expected arrays of floats, since identities are about real numbers, got {name}; {fix}")
 
 
 def _is_count(x) -> bool:
@@ -72,14 +96,11 @@ def _is_listed(x) -> bool:
     return isinstance(x, list) and bool(x) and all(map(_is_count, x))
 
 
-def _is_integral(x) -> bool:
-    dtype = None if isinstance(x, Input) else getattr(x, "dtype", None)
-    return dtype is not None and not jnp.issubdtype(dtype, jnp.inexact)
-
-
-def _shape(x) -> tuple[int, ...]:
-    """A shape itself, or that of an array."""
-    return x if isinstance(x, tuple) else tuple(x.shape)
+def _input(x) -> Input:
+    """An `Input` itself, one of a shape, or one like an array, in the dtype of the array."""
+    if isinstance(x, Input):
+        return x
+    return Input(x) if isinstance(x, tuple) else Input(tuple(x.shape), dtype=getattr(x, "dtype", None))
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,7 @@ class Signature:
 
     @staticmethod
     def of(inputs: Sequence) -> "Signature":
-        """Shapes, `Input`s, arrays (for their shapes), and pytrees of them."""
+        """Shapes, `Input`s, arrays (for their shapes and dtypes), and pytrees of them."""
         # a list, since a tuple of integers, or an empty one, is itself a shape
         given = list(inputs)
         for x in jax.tree.leaves(given, is_leaf=lambda x: _leaf(x) or (x is not given and _is_listed(x))):
@@ -99,16 +120,16 @@ class Signature:
                 raise ValueError(f"inputs: got the list {x!r}; a shape is a tuple, {tuple(x)!r}")
         leaves, tree = jax.tree.flatten(given, is_leaf=_leaf)
         for x in leaves:
-            if _is_integral(x):
-                raise ValueError(
-                    f"inputs: got an array of type {x.dtype}, expected floats: inputs stand for all real numbers. "
-                    "Keep integers, masks and keys in the program (f = lambda x: g(x, indices)), or give a shape"
-                )
             if not _leaf(x):
                 raise ValueError(
                     f"inputs: expected shapes (tuples of integers), Input objects or pytrees of them, got {x!r}"
                 )
-        return Signature(tuple(x if isinstance(x, Input) else Input(_shape(x)) for x in leaves), tree)
+        return Signature(tuple(map(_input, leaves)), tree)
+
+    @property
+    def structs(self) -> list[jax.ShapeDtypeStruct]:
+        """What programs are traced with."""
+        return [jax.ShapeDtypeStruct(x.shape, x.real) for x in self.leaves]
 
     def call(self, f: Callable, leaves: Sequence):
         return f(*jax.tree.unflatten(self.tree, leaves))
@@ -116,7 +137,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Program:
-    """A traced function: its jaxpr in JAX's default float, the tree of its results, and index maps already computed."""
+    """A traced function: its jaxpr, the tree of its results, and index maps already computed."""
 
     jaxpr: ClosedJaxpr
     tree: Any
@@ -127,7 +148,6 @@ class Program:
         if not callable(f):
             raise ValueError(f"f: expected a function of {len(signature.leaves)} arrays, got {type(f).__name__}")
         _accepts(f, signature)
-        dtype = jax.dtypes.canonicalize_dtype(np.float64)
         tree: list = []
 
         def flat(*leaves):
@@ -135,8 +155,14 @@ class Program:
             tree.append(structure)
             return out
 
-        jaxpr = jax.make_jaxpr(flat)(*[jax.ShapeDtypeStruct(x.shape, dtype) for x in signature.leaves])
+        jaxpr = jax.make_jaxpr(flat)(*signature.structs)
         return Program(jaxpr, tree[-1])
+
+    @property
+    def narrow(self) -> set[str]:
+        """Floats of 16 bits and fewer that values of the program are rounded to."""
+        dtypes = {np.dtype(v.aval.dtype) for v in _variables(self.jaxpr.jaxpr) if hasattr(v.aval, "dtype")}
+        return {str(d) for d in dtypes if jnp.issubdtype(d, jnp.floating) and d.itemsize < 4}
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -145,6 +171,17 @@ class Program:
     @property
     def dtypes(self) -> list[str]:
         return [str(x.dtype) for x in self.jaxpr.out_avals]
+
+
+def _variables(jaxpr) -> Iterator:
+    """All variables of a jaxpr and of the programs inside."""
+    yield from jaxpr.invars
+    for eqn in jaxpr.eqns:
+        yield from eqn.outvars
+        for value in eqn.params.values():
+            for inner in jax.tree.leaves(value, is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns")):
+                inner = getattr(inner, "jaxpr", inner)
+                yield from _variables(inner) if hasattr(inner, "eqns") else ()
 
 
 def _accepts(f: Callable, signature: Signature) -> None:

@@ -1,8 +1,9 @@
 """The few questions about data whose answer is the same at every point of their domain.
 
-A field value is finite and a logarithm is finite or, where the caller declared so, -inf. So a value equals itself, is
-above -inf unless it is -inf, and is below +inf; `max(x, -inf)` is x. Library code asks these to guard against
-infinities. Any other comparison depends on the data and has no exact meaning.
+A field value is finite where no denominator is zero, and a logarithm is finite or, where the caller declared so, -inf.
+So a value equals itself, is above -inf unless it is -inf, and is below +inf; `max(x, -inf)` is x. Library code asks
+these to guard against infinities. Any other comparison depends on the data and has no exact meaning. Nor has a question
+about what comes from a function with a domain: whether sqrt(x) is NaN depends on x.
 
 An arithmetic answers `minus_infinity(eqn, x)`: where the value x is -inf, or an error if x is undefined somewhere.
 """
@@ -17,25 +18,33 @@ MIRRORED = {"gt": "lt", "lt": "gt", "ge": "le", "le": "ge"}
 
 
 def is_finite(arithmetic, eqn, x):
-    return [np.asarray(~arithmetic.minus_infinity(eqn, x))]  # a mask of one element is an array, too
+    return [np.asarray(~_low(arithmetic, eqn, x))]  # a mask of one element is an array, too
+
+
+def _low(arithmetic, eqn, x) -> np.ndarray:
+    """Where x is -inf."""
+    if arithmetic.marks.partial(x):
+        why = "whether the value of a function with a domain is finite, or NaN, depends on the data"
+        raise unsupported(eqn, arithmetic.name, why)
+    return arithmetic.minus_infinity(eqn, x)
 
 
 def compare(arithmetic, eqn, a, b):
     """x against itself, against -inf or against +inf."""
     name = eqn.primitive.name
     if a is b:
-        return [np.full(arithmetic.minus_infinity(eqn, a).shape, name in ("eq", "ge", "le"))]
+        return [np.full(_low(arithmetic, eqn, a).shape, name in ("eq", "ge", "le"))]
     if isinstance(a, np.ndarray):
         a, b, name = b, a, MIRRORED.get(name, name)
     if _all(b, -np.inf) and not isinstance(a, np.ndarray):
-        low = np.broadcast_to(arithmetic.minus_infinity(eqn, a), np.broadcast_shapes(a.shape, b.shape))
+        low = np.broadcast_to(_low(arithmetic, eqn, a), np.broadcast_shapes(a.shape, b.shape))
         answers = {"eq": low, "le": low, "ne": ~low, "gt": ~low, "ge": low | True, "lt": low & False}
     elif _all(b, np.inf) and not isinstance(a, np.ndarray):
-        yes = np.ones(np.broadcast_shapes(arithmetic.minus_infinity(eqn, a).shape, b.shape), bool)
+        yes = np.ones(np.broadcast_shapes(_low(arithmetic, eqn, a).shape, b.shape), bool)
         answers = {"eq": ~yes, "ge": ~yes, "gt": ~yes, "ne": yes, "le": yes, "lt": yes}
     else:
         raise unsupported(eqn, arithmetic.name, "a comparison of data, or of constants that rounding decides")
-    return [answers[name]]
+    return [np.asarray(answers[name])]  # also where it has one element
 
 
 def extreme(arithmetic, eqn, a, b):

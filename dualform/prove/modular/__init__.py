@@ -16,10 +16,12 @@ from dualform.prove import questions
 from dualform.prove.errors import ZeroDenominator, unsupported, where
 from dualform.prove.exponential import Fresh, Powers
 from dualform.prove.field import PrimeField
+from dualform.prove.marks import Marks
 from dualform.prove.modular import contractions, elementwise, solves
 from dualform.prove.modular.values import Exponent as Exponent
 from dualform.prove.modular.values import Residue as Residue
 from dualform.prove.modular.values import Value, gather_exponents, gather_residues
+from dualform.prove.pivots import Odometer
 
 RULES: dict[str, Callable] = {**elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES}
 
@@ -27,18 +29,20 @@ RULES: dict[str, Callable] = {**elementwise.RULES, **contractions.RULES, **solve
 class Modular:
     """Arithmetic modulo p = 2q + 1.
 
-    `fresh` supplies the exponents of field values. `pivot` is which of the rows that an elimination may choose it
-    chooses, 0 for the first and -1 for the last: a result that depends on this depends on rounding in floats.
+    `fresh` supplies the exponents of field values, and `pivots` says which of the rows that an elimination may choose
+    it chooses.
     """
 
     name = "modular"
     folds = True
 
-    def __init__(self, field: PrimeField, fresh: Fresh, pivot: int = 0):
+    def __init__(self, field: PrimeField, fresh: Fresh, pivots: Odometer | None = None):
         self.field, self.group = field, PrimeField((field.modulus - 1) // 2)
-        self.fresh, self.powers, self.pivot = fresh, Powers(field), pivot
+        self.fresh, self.powers = fresh, Powers(field)
+        self.pivots = Odometer() if pivots is None else pivots
+        self.marks = Marks()
         self.gates_used = False  # has exp met a logarithm?
-        self.pivoted = False  # has an elimination chosen rows?
+        self.check_solution = partial(solves.check_solution, self)
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def lift(self, x: np.ndarray, dtype=None) -> Value:
@@ -58,6 +62,10 @@ class Modular:
         if any(isinstance(x, Exponent) for x in operands):
             return gather_exponents([self.logarithm(None, x) for x in operands], index)
         return gather_residues(operands, index)
+
+    def line(self, eqn) -> str:
+        """Marks need no lines here: those of the arithmetic of degrees become conditions."""
+        return ""
 
     def residues(self, eqn, *operands) -> list[Residue]:
         """Operands as residues, or the error for a logarithm where none may be."""

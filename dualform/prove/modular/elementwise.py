@@ -1,12 +1,15 @@
 """Elementwise primitives modulo p. Every rule takes the arithmetic `m`, the equation and its operands."""
 
 from collections.abc import Callable
+from copy import copy
 
 import jax.numpy as jnp
 import numpy as np
 
 from dualform.prove import concrete
+from dualform.prove.domains import DOMAINS, outside
 from dualform.prove.errors import unsupported
+from dualform.prove.marks import Domain
 from dualform.prove.modular.values import Exponent, Residue, spoiled
 
 OPAQUE = (
@@ -74,7 +77,7 @@ def mul(m, eqn, a, b):
         if isinstance(x, Exponent) and concrete.is_float(c):
             return _scaled(m, eqn, x, c)
     if a is b and isinstance(a, Residue) and a.root is not None:
-        return [a.root]
+        return [copy(a.root)]  # which has the mark of the root, as the argument has not
     a, b = m.residues(eqn, a, b)
     return [Residue(m.field.mul(a.r, b.r), spoiled(a, b))]
 
@@ -136,15 +139,34 @@ def expm1(m, eqn, a):
 
 
 def opaque(m, eqn, a):
+    given, name = a, eqn.primitive.name
     (a,) = m.residues(eqn, a)
-    name = eqn.primitive.name
+    bad = outside(name, given) if isinstance(given, np.ndarray) else poles(m, name, a)
+    a = Residue(a.r, a.mask | bad, a.root)
     root = a if name == "sqrt" else None
     if name == "rsqrt":
         (root,) = div(m, eqn, Residue(np.ones(a.shape, np.uint64)), a)
     value = m.fresh.opaque(name, a.r)
     if name in AT_ZERO:
         value = np.where(a.r == 0, m.field.from_float(np.array(AT_ZERO[name])), value)
-    return [Residue(value, a.bad, root)]
+    result = Residue(value, a.bad, root)
+    has_domain(m, eqn, given, result)
+    return [result]
+
+
+def poles(m, name: str, a: Residue) -> np.ndarray:
+    """Where the argument of a function is a number at which it has no real value."""
+    found = np.zeros(a.shape, bool)
+    for pole in DOMAINS[name].poles if name in DOMAINS else ():
+        found |= a.r == pole % m.field.modulus
+    return found
+
+
+def has_domain(arithmetic, eqn, given, result) -> None:
+    """Marks the value of a function that is not defined everywhere, unless its argument is a known constant."""
+    name = eqn.primitive.name
+    if name in DOMAINS and not isinstance(given, np.ndarray):
+        arithmetic.marks.add([result], frozenset({Domain(name, arithmetic.line(eqn))}))
 
 
 def real(arithmetic, eqn) -> None:
@@ -153,13 +175,20 @@ def real(arithmetic, eqn) -> None:
         raise unsupported(eqn, arithmetic.name, "data become integers, booleans or complex numbers")
 
 
+def narrows(eqn) -> bool:
+    """Whether a conversion rounds, so that in floats the result need not equal the operand."""
+    old, new = (jnp.finfo(v.aval.dtype) for v in (eqn.invars[0], eqn.outvars[0]))
+    return new.nmant < old.nmant or new.maxexp < old.maxexp or new.minexp > old.minexp
+
+
 def convert(m, eqn, a):
+    """The same number; rounding makes another object of it, which no comparison takes for the same."""
     real(m, eqn)
-    return [m.lift(a) if isinstance(a, np.ndarray) else a]
+    return [m.lift(a) if isinstance(a, np.ndarray) else copy(a) if narrows(eqn) else a]
 
 
-def same(m, eqn, a):
-    return [a]
+def reduce_precision(m, eqn, a):
+    return [m.lift(a) if isinstance(a, np.ndarray) else copy(a)]
 
 
 RULES: dict[str, Callable] = {
@@ -167,5 +196,5 @@ RULES: dict[str, Callable] = {
     **{name: add for name in ("add", "add_any")},
     **{name: power for name in ("square", "integer_pow")},
     "sub": sub, "neg": neg, "mul": mul, "div": div, "pow": pow_, "exp": exp, "expm1": expm1,
-    "convert_element_type": convert, "reduce_precision": same,
+    "convert_element_type": convert, "reduce_precision": reduce_precision,
 }  # fmt: skip

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dualform.prove.errors import ZeroDenominator, where
+from dualform.prove.errors import ZeroDenominator, unsupported, where
 from dualform.prove.layout import lower_triangular
+from dualform.prove.marks import Pivots
 from dualform.prove.modular.values import Residue
 
 
@@ -31,15 +32,16 @@ def triangular_solve(m, eqn, a, b):
 
 
 def lu(m, eqn, a):
-    """Elimination. Over a field any non-zero pivot is as good; `m.pivot` says which of them is taken.
+    """Elimination. Over a field any non-zero pivot is as good; `m.pivots` says which of them is taken.
 
-    A float program takes the largest one, which no rational function describes. Every program with an elimination is
-    therefore evaluated with different choices, and a result that depends on them is never proved (`Run`).
+    A float program takes the largest one, which no rational function describes. What the choices reach is therefore
+    evaluated for all of them, and proved only if it is the same (`dualform.prove.pivots`).
     """
     (a,) = m.residues(eqn, a)
     if a.bad is not None:
         raise ZeroDenominator(f"an undefined value reaches a factorisation ({where(eqn)})")
-    m.pivoted = True
+    call = m.pivots.call()
+    chosen = False
     batch, (rows, columns) = a.shape[:-2], a.shape[-2:]
     size = min(rows, columns)
     out = a.r.reshape(-1, rows, columns).copy()
@@ -50,12 +52,37 @@ def lu(m, eqn, a):
             usable = np.flatnonzero(x[k:, k])
             if not len(usable):
                 continue
-            pivot[k] = k + usable[m.pivot]
+            pivot[k] = k + usable[m.pivots.choose(call, len(usable))]
+            chosen |= len(usable) > 1
             x[[k, pivot[k]]], order[[k, pivot[k]]] = x[[pivot[k], k]], order[[pivot[k], k]]
             x[k + 1 :, k] = m.field.mul(x[k + 1 :, k], m.field.inverse(x[k : k + 1, k]))
             update = m.field.mul(x[k + 1 :, k, None], x[None, k, k + 1 :])
             x[k + 1 :, k + 1 :] = m.field.sub(x[k + 1 :, k + 1 :], update)
-    return [Residue(out.reshape(a.shape)), pivots.reshape(*batch, size), orders.reshape(*batch, rows)]
+    results = [Residue(out.reshape(a.shape)), pivots.reshape(*batch, size), orders.reshape(*batch, rows)]
+    if chosen:
+        m.marks.add(results, frozenset({Pivots(call)}))
+    return results
+
+
+def check_solution(m, eqn, product: Callable, solve: Callable, b: list, x: list) -> None:
+    """Raises an error unless x is the one solution of product(x) = b, where solve(b) was taken to be x.
+
+    With random u and c, product(u + solve(c)) = product(u) + c: then the product is affine along all that `solve`
+    returns, and takes values in every direction. So it is a linear map, up to a constant, with an inverse, and there is
+    no other x for any choice that `solve` rests on. Each is an identity of low degree, tested as all others are.
+    """
+    right, found = m.residues(eqn, *b), m.residues(eqn, *x)
+    u, c = ([Residue(m.field.random(m.fresh.rng, v.shape)) for v in values] for values in (found, right))
+    y = m.residues(eqn, *solve(c))
+    back = m.residues(eqn, *product(found))
+    one = m.residues(eqn, *product([Residue(m.field.add(v.r, w.r)) for v, w in zip(u, y, strict=True)]))
+    two = m.residues(eqn, *product(u))
+    if any(v.bad is not None for v in (*right, *found, *y, *back, *one, *two)):
+        raise ZeroDenominator(f"an undefined value reaches a solve ({where(eqn)})")
+    inside = all(np.array_equal(v.r, w.r) for v, w in zip(back, right, strict=True))
+    if not inside or any(np.any(v.r != m.field.add(w.r, z.r)) for v, w, z in zip(one, two, c, strict=True)):
+        why = "it solves no linear system with one solution, so what it returns may depend on pivots"
+        raise unsupported(eqn, m.name, why)
 
 
 RULES: dict[str, Callable] = {"triangular_solve": triangular_solve, "lu": lu}

@@ -5,13 +5,16 @@ Exponentials are variables; a sum of log-domain inputs is bounded by the coeffic
 ones are cleared with one monomial, the product of all exponentials.
 """
 
+import os
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from dualform.prove import questions
-from dualform.prove.errors import unsupported
+from dualform.prove.errors import NOWHERE, unsupported, where
+from dualform.prove.marks import Marks
+from dualform.prove.pivots import Odometer
 from dualform.prove.size import contractions, elementwise, solves
 from dualform.prove.size.logarithm import Logarithm as Logarithm
 from dualform.prove.size.logarithm import as_logarithm, gather_logarithms
@@ -32,14 +35,23 @@ class Degree:
     name = "degree"
     folds = True
 
-    def __init__(self, *, gates: int = 0, unit: int = 1, span: tuple[float, float] = (1.0, 0.0), basis: int = 0):
+    def __init__(
+        self, *, gates: int = 0, unit: int = 1, span: tuple[float, float] = (1.0, 0.0), basis: int = 0,
+        pivots: Odometer | None = None,
+    ):  # fmt: skip
         self.symbols = Symbols()
+        self.pivots = Odometer() if pivots is None else pivots
         self.gates, self.unit, self.span = gates, unit, span
         self.size = max(gates + basis, 1)  # exponentials that are variables
         self.denominator = 1  # of the coefficients that logarithms were exponentiated with
         self.asked = 0  # exponentials and unknown functions of field values
         self.argument = 0.0  # largest degree of one of their arguments
         self.argument_heights: tuple[float, ...] = (0.0, 0.0, 0.0)  # largest: of numerators, places, of denominators
+        self.marks = Marks()
+        self.reached: set[int] = set()  # factorisations whose pivots reach a result
+        self.denominators: dict[str, None] = {}  # lines that divide by what is no constant
+        self.within: list = []  # filled by the interpreter
+        self._lines: dict[tuple[int, int], tuple] = {}
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
 
     def gate(self, reset: np.ndarray) -> Logarithm:
@@ -71,12 +83,29 @@ class Degree:
         why = "a log-domain value or -inf may only be added, scaled by constants or exponentiated"
         raise unsupported(eqn, self.name, why)
 
+    def check_solution(self, *given) -> None:
+        """Nothing is solved here: the check is made modulo p."""
+
     def logarithm(self, x) -> Logarithm:
         x = self.lift(x) if isinstance(x, np.ndarray) else x
         return x if isinstance(x, Logarithm) else as_logarithm(x)
 
     def minus_infinity(self, eqn, x) -> np.ndarray:
         return x.reset if isinstance(x, Logarithm) else np.zeros(x.shape, bool)
+
+    def line(self, eqn) -> str:
+        """File and line of an equation, in short."""
+        key = id(eqn), id(self.within[-1]) if self.within else 0
+        if key not in self._lines:
+            lines = [line for line in map(where, (eqn, *reversed(self.within))) if line != NOWHERE]
+            line = os.path.basename(lines[0].split(" in ")[0]) if lines else NOWHERE
+            self._lines[key] = line, eqn, list(self.within)  # kept, so that no other equation takes their identities
+        return self._lines[key][0]
+
+    def divides(self, eqn, degrees: np.ndarray) -> None:
+        """Notes a division by numerators of these degrees, unless they are constants."""
+        if np.any(degrees > 0):
+            self.denominators[self.line(eqn)] = None
 
     def ask(self, a: Bound) -> np.ndarray:
         """Counts arguments of exp and of unknown functions that are not constant zero, and bounds their size."""

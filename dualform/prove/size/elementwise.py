@@ -9,7 +9,7 @@ from math import lcm
 import numpy as np
 
 from dualform.prove import concrete
-from dualform.prove.modular.elementwise import OPAQUE, real, whole_exponents
+from dualform.prove.modular.elementwise import OPAQUE, has_domain, real, whole_exponents
 from dualform.prove.size import logarithm
 from dualform.prove.size.logarithm import Logarithm
 from dualform.prove.size.rational import HUGE, ZERO, Bound
@@ -39,7 +39,7 @@ def mul(d, eqn, a, b):
         if isinstance(x, Logarithm) and concrete.is_float(c):
             return [logarithm.scaled(d.symbols, x, c, d.gates)]
     if a is b and isinstance(a, Bound) and a.root is not None:
-        return [a.root]
+        return [a.root.map(lambda y: y)]  # which has the mark of the root, as the argument has not
     return [d.symbols.times(*d.bounds(eqn, a, b))]
 
 
@@ -47,6 +47,7 @@ def div(d, eqn, a, b):
     if isinstance(a, Logarithm) and concrete.is_float(b):
         return [logarithm.scaled(d.symbols, a, b, d.gates, inverse=True)]
     x, y = d.bounds(eqn, a, b)
+    d.divides(eqn, y.n)
     return [d.symbols.times(x, d.symbols.reciprocal(y, b if concrete.is_float(b) else None))]
 
 
@@ -55,6 +56,8 @@ def power(d, eqn, a):
     y = eqn.params.get("y", 2)
     if a.root is not None and y % 2 == 0:
         a, y = a.root, y // 2
+    if y < 0:
+        d.divides(eqn, a.n)
     return [d.symbols.power(d.symbols.reciprocal(a) if y < 0 else a, abs(y))]
 
 
@@ -65,6 +68,8 @@ def pow_(d, eqn, a, n):
     shape, s = np.broadcast_shapes(a.shape, n.shape), d.symbols
     a, n = a.map(lambda y: np.broadcast_to(y, shape)), np.broadcast_to(n, shape)
     up = s.power(a, np.maximum(n, 0))
+    if np.any(n < 0):
+        d.divides(eqn, a.n)
     return [s.times(up, s.power(s.reciprocal(a), np.maximum(-n, 0))) if np.any(n < 0) else up]
 
 
@@ -93,11 +98,12 @@ def expm1(d, eqn, a):
 
 
 def opaque(d, eqn, a):
-    (a,) = d.bounds(eqn, a)
+    given, (a,) = a, d.bounds(eqn, a)
     d.ask(a)
     value = d.symbols.variable(a.shape)
     if eqn.primitive.name in ("sqrt", "rsqrt"):
         value.root = a if eqn.primitive.name == "sqrt" else d.symbols.reciprocal(a)
+    has_domain(d, eqn, given, value)
     return [value]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dualform.prove.layout import lower_triangular
+from dualform.prove.marks import Pivots
 from dualform.prove.size.rational import ZERO, Bound
 
 
@@ -14,6 +15,8 @@ def triangular_solve(d, eqn, a, b):
     s = d.symbols
     matrix = a.map(lambda y: lower_triangular(eqn, y, np.zeros(b.shape))[0])
     rhs = b.map(lambda y: lower_triangular(eqn, np.zeros(a.shape), y)[1])
+    if not eqn.params["unit_diagonal"] and matrix.n.size:
+        d.divides(eqn, np.diagonal(matrix.n, axis1=-2, axis2=-1))
     rows: list[Bound] = []
     for i in range(matrix.shape[-1]):
         x = s.wide(rhs).map(lambda y, i=i: y[..., i, :])
@@ -36,6 +39,7 @@ def lu(d, eqn, a):
     put any row first, so all rows share one bound of degree and height, and the order is of no consequence here.
     """
     (a,) = d.bounds(eqn, a)
+    d.divides(eqn, a.n)
     *batch, m, n = a.shape
     s, order = d.symbols, min(m, n)
     flat = a.map(lambda y: y.reshape(-1, m * n))
@@ -75,8 +79,15 @@ def lu(d, eqn, a):
         diagonal = np.arange(order)
         out_h[:, diagonal, diagonal] = -places[:, None]
     result = s.bound(*(x.reshape(a.shape) for x in (out_n, out_h, out_k)), e.reshape(-1, *a.shape))
-    pivots = np.broadcast_to(np.arange(order, dtype=np.int32), (*batch, order))
-    return [result, pivots.copy(), np.broadcast_to(np.arange(m, dtype=np.int32), (*batch, m)).copy()]
+    call = d.pivots.call()
+    pivots = np.tile(np.arange(order, dtype=np.int32), (len(degree), 1))
+    orders = np.tile(np.arange(m, dtype=np.int32), (len(degree), 1))
+    for b, k in np.ndindex(len(degree), order):  # any row may be the pivot
+        pivots[b, k] = k + d.pivots.choose(call, m - k)
+        orders[b, [k, pivots[b, k]]] = orders[b, [pivots[b, k], k]]
+    results = [result, pivots.reshape(*batch, order), orders.reshape(*batch, m)]
+    d.marks.add(results, frozenset({Pivots(call)}))
+    return results
 
 
 RULES: dict[str, Callable] = {"triangular_solve": triangular_solve, "lu": lu}
