@@ -215,7 +215,8 @@ def test_choices_that_rounding_can_change_are_refused():
         lambda x, y: lax.cond(cancel(x, y)[0] > 0, lambda: 1.0, lambda: 2.0),
         lambda x, y: lax.while_loop(lambda s: cancel(x, s)[0] > 0, lambda s: s + 1, y),
         lambda x, y: jnp.argmax(cancel(x, y)),
-        lambda x, y: jnp.sort(cancel(x, y)),
+        lambda x, y: jnp.argsort(cancel(x, y)),
+        lambda x, y: lax.top_k(cancel(x, y), 3),
         lambda x, y: x[(cancel(x, y)[0] > 0).astype(int)],
     ):
         with pytest.raises(UnsupportedPrimitive, match="rounding"):
