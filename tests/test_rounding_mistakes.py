@@ -194,9 +194,7 @@ MISTAKES = [
     Mistake("integers that wrap", piecewise, "saturated", wrapped, to_bytes, full(1, 2.0)),
     Mistake("halves rounded up", piecewise, "ROUND", lambda _: HALF_UP, jnp.round, full(1, 2.5)),
     Mistake("exact subnormal constants", entry, "flushed", no_flush, lambda x: jnp.log(x + 1e-45), full(1, 0.0)),
-    Mistake(
-        "infinities of any sign", elementwise, "signed", any_sign, lambda x: jnp.inf * (x + 0.3 - x - 0.3), (TENS,)
-    ),
+    Mistake("infinities of any sign", elementwise, "signed", any_sign, infinite_centred, (FLAT,)),
     Mistake("no sums of constants", rewrites, "sums", nothing, shifts, full(1, -8.742935)),
     Mistake("no scatter after add", rewrites, "sums", nothing, scattered, (*full(1, 1e8), *full(16, 3.0))),
     Mistake(
