@@ -89,6 +89,7 @@ def evaluate(eqn, operands: list[np.ndarray]) -> list[np.ndarray] | None:
             results = [np.asarray(INTEGERS[name](*operands))]
         else:
             return _by_jax(eqn, operands)
+        results = None if results is None else [np.asarray(x) for x in results]  # numpy makes scalars of single numbers
         known = results is not None and all(_fits(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True))
     return results if known else None
 
