@@ -1,4 +1,4 @@
-"""What rests on drawing the primes: programs that vanish modulo primes that somebody knows, seeds, and what is stated."""
+"""What rests on drawing the primes: programs that vanish modulo known primes, seeds, and what is stated."""
 
 import json
 import math

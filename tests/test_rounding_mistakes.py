@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from rounding_programs import LONG, cancel
+from rounding_programs import cancel
 
 from dualform.prove.rounding import bound as entry
 from dualform.prove.rounding import (
     charges,
     contractions,
     elementwise,
+    functions,
     piecewise,
     rewrites,
     rounding_bound,
@@ -51,10 +52,22 @@ def without_remainder(original):
     return lambda self, z, links, local, remainder=None, **more: original(self, z, links, local, None, **more)
 
 
-def without_split(original):
-    return lambda self, z, links, local, remainder=None, *, split=False, **more: original(
-        self, z, links, local, remainder, **more
-    )
+def computed_once(original):
+    """Every value in memory: no reader has a copy of its own."""
+
+    def append(self, node):
+        node.stored = True
+        return original(self, node)
+
+    return append
+
+
+def wrapped(original):
+    return lambda x, dtype: np.trunc(x).astype(np.int64).astype(dtype)
+
+
+def any_sign(original):
+    return lambda z, a, b: np.isinf(z)
 
 
 def nothing(original):
@@ -65,15 +78,32 @@ def zero(original):
     return lambda *a: 0.0
 
 
-def products_differ(x, y, z):
-    p = x * y
-    return (p - z) - (p - z)
+def behind_no_op(x):
+    c = x * np.float32(0.3) * np.float32(2.0)
+    return c - c.max(-1, keepdims=True)
 
 
-def fused_once(x, y, z):
-    """The first product meets the subtraction unrounded (FMA), the second does not."""
-    first = (LONG(x) * LONG(y) - LONG(z)).astype(np.float32)
-    return first - ((x * y) - z)
+def infinite_centred(x):
+    return jnp.inf * (x - x.mean())
+
+
+def centred_twice(x):
+    c = x - x.mean(-1, keepdims=True)
+    return (c[::-1] - c).sum(0)
+
+
+def grown_twice(x):
+    c = jnp.exp(1e6 * (x - x.mean(-1, keepdims=True)))
+    return (c[::-1] - c).sum(0)
+
+
+def inner_twice(x, y):
+    c = jnp.exp(3e5 * ((x @ y) - 11.0))
+    return (jnp.stack([c, c + 1.0, c])[::-1] - jnp.stack([c, c + 1.0, c])).sum()
+
+
+def to_bytes(x):
+    return jnp.round(x * 127).astype(jnp.int8).astype(jnp.float32) / 127
 
 
 def forward_dot(x, y):
@@ -93,6 +123,17 @@ ONE_AND_MANY = (np.array([1.0] + [2.0**-24] * 60, np.float32), np.ones(61, np.fl
 LOW = (np.tril(f32(4, 4)) + 3 * np.eye(4, dtype=np.float32), f32(4, 9))
 LARGE = np.linspace(80, 88, 4000, dtype=np.float32)
 FULL = (f32(4, 4) + 4 * np.eye(4, dtype=np.float32), f32(4))
+
+
+NOISE = np.random.default_rng(0)
+ROWS = NOISE.normal(size=(8, 12)).astype(np.float32)
+NEAR = (NOISE.normal(size=(8, 1)) + 1e-7 * NOISE.normal(size=(8, 3))).astype(np.float32)
+FLAT = np.array([1.0, 1.0, 1.0 + 2.0**-23], np.float32)
+HALF_UP = dict.fromkeys(lax.RoundingMethod, lambda x: np.floor(x + 0.5))
+
+
+def no_flush(original):
+    return lambda x, dtype: np.zeros(x.shape)
 
 
 def all_exact(original):
@@ -162,8 +203,14 @@ MISTAKES = [
     Mistake("half a unit", charges, "unit", unit_with(u=lambda u: u.u / 2), jnp.add, (X, Y)),
     Mistake("exact subnormal inputs", entry, "enter", all_exact, jnp.multiply, full(1, 1e-40, 1e20)),
     Mistake("divisions round once", elementwise, "rounding", rounds_once, lambda x: x / np.float32(41.0), (X,)),
-    Mistake("a perfect exponential", elementwise, "charge", charges_one, jnp.exp, (LARGE,)),
-    Mistake("products seen once", tape.Tape, "add", without_split, products_differ, (X, Y, X * Y), fused_once),
+    Mistake("a perfect exponential", functions, "charge", charges_one, jnp.exp, (LARGE,)),
+    Mistake("products behind a no-op", tape.Tape, "append", computed_once, behind_no_op, (ROWS,)),
+    Mistake("sums computed once", tape.Tape, "append", computed_once, centred_twice, (NEAR,)),
+    Mistake("exponentials computed once", tape.Tape, "append", computed_once, grown_twice, (NEAR,)),
+    Mistake("integers that wrap", piecewise, "saturated", wrapped, to_bytes, full(1, 2.0)),
+    Mistake("halves rounded up", piecewise, "ROUND", lambda _: HALF_UP, jnp.round, full(1, 2.5)),
+    Mistake("exact subnormal constants", entry, "flushed", no_flush, lambda x: jnp.log(x + 1e-45), full(1, 0.0)),
+    Mistake("infinities of any sign", elementwise, "signed", any_sign, infinite_centred, (FLAT,)),
     Mistake("no sums of constants", rewrites, "sums", nothing, shifts, full(1, -8.742935), shifted_once),
     Mistake("no scatter after add", rewrites, "sums", nothing, scattered, (*full(1, 1e8), *full(16, 3.0))),
     Mistake(

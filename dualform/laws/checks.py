@@ -12,12 +12,11 @@ import numpy as np
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law
 from dualform.prove import Input, ProofError, identical, rounding_bound
 from dualform.prove.programs import Signature
+from dualform.prove.rounding import VACUOUS
 
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Unit roundoff of each dtype."""
 HALF = ("bfloat16", "float16")
-VACUOUS = 0.1
-"""A bound above this part of the output says nothing."""
 
 
 @dataclass

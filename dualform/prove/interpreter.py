@@ -49,6 +49,10 @@ class Arithmetic(Protocol):
 
     def gather(self, operands: Sequence, index: np.ndarray) -> Any: ...
 
+    def store(self, value) -> Any:
+        """A value that a loop carries, writes or reads from outside: it is computed once, whoever reads it."""
+        return value
+
 
 class Interpreter:
     """Runs jaxprs in one arithmetic. Index maps that depend on shapes only are computed once an equation.
@@ -193,6 +197,10 @@ class Interpreter:
         size = int(np.prod(inner))
         return self._marked([self.arithmetic.gather([x], np.arange(i * size, (i + 1) * size).reshape(inner))], [x])[0]
 
+    def stored(self, x):
+        """A value in a loop's memory."""
+        return x if isinstance(x, np.ndarray) else self.arithmetic.store(x)
+
     def stack(self, items: list, aval):
         """Results of a loop, stacked along a new first axis."""
         if not items:
@@ -217,11 +225,20 @@ def _scan(self: Interpreter, eqn, operands) -> list:
     consts, carry, xs = operands[:n], operands[n : n + c], operands[n + c :]
     body = p["jaxpr"]
     steps: list[list] = []
+    step = 0
     dtypes = [v.aval.dtype for v in body.jaxpr.invars[n + c :]]
+    trips, unroll = p["length"] // p["unroll"], p["unroll"]
+    looped = trips > 1  # a loop of one trip is none: the compiler writes it out
+    if looped:
+        consts, carry, xs = ([self.stored(x) for x in part] for part in (consts, carry, xs))
     for i in reversed(range(p["length"])) if p["reverse"] else range(p["length"]):
         items = [self.item(x, i, d) for x, d in zip(xs, dtypes, strict=True)]
         out = self._call(body, [*consts, *carry, *items])
         carry = out[:c]
+        step += 1
+        if looped and step <= trips * unroll:
+            out[c:] = [self.stored(x) for x in out[c:]]
+            carry = [self.stored(x) for x in carry] if step % unroll == 0 else carry
         steps.append(out[c:])
     if p["reverse"]:
         steps.reverse()
@@ -234,13 +251,17 @@ def _while(self: Interpreter, eqn, operands) -> list:
     a, b = p["cond_nconsts"], p["body_nconsts"]
     test, body, state = operands[:a], operands[a : a + b], operands[a + b :]
     tests: list = []
+    trips = 0
     while True:
         (go,) = self._call(p["cond_jaxpr"], [*test, *state])
         if not isinstance(go, np.ndarray):
             raise unsupported(eqn, self.arithmetic.name, "its condition depends on the data")
         tests += [go] if self.marks else []
+        if trips > 1 or (trips and bool(go)):  # a loop of one trip is none: the compiler writes it out
+            state = [self.stored(x) for x in state]
         if not bool(go):
             return self._marked(list(state), tests)
+        trips += 1
         state = self._call(p["body_jaxpr"], [*body, *state])
 
 

@@ -1,4 +1,4 @@
-"""Primitives that are programs of simpler ones: convolutions and sums over windows, as gathers and products.
+"""Primitives that are programs of simpler ones: convolutions, windows, running extremes and logarithms of sums.
 
 What a release of JAX made a primitive of its own is written out as well, by `dualform._jax`.
 """
@@ -16,11 +16,11 @@ from jax.extend.core import ClosedJaxpr
 from dualform import _jax
 
 
-def windows(x, sizes, strides, padding, base_dilation, window_dilation):
+def windows(x, sizes, strides, padding, base_dilation, window_dilation, fill=0.0):
     """[..., n_1, n_2, ...] -> [..., m_1, m_2, ..., size_1, size_2, ...]: every window over the last axes."""
     first = x.ndim - len(sizes)
     config = [(0, 0, 0)] * first + [(*pair, d - 1) for pair, d in zip(padding, base_dilation, strict=True)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), config)
+    x = lax.pad(x, jnp.full((), fill, x.dtype), config)
     for i, (size, stride, dilation) in enumerate(zip(sizes, strides, window_dilation, strict=True)):
         reach = (size - 1) * dilation + 1
         starts = np.arange(0, max(x.shape[first + i] - reach + 1, 0), stride)
@@ -47,18 +47,48 @@ def convolution(x, kernel, *, dimension_numbers, window_strides, padding, lhs_di
     return jnp.transpose(out, tuple(int(i) for i in np.argsort(dimension_numbers.out_spec)))
 
 
-def window_sum(x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
-    """`lax.reduce_window` with addition."""
-    out = windows(x, window_dimensions, window_strides, padding, base_dilation, window_dilation)
-    return out.sum(tuple(range(x.ndim, 2 * x.ndim)))
+def windowed(reduce: Callable, fill: float) -> Callable:
+    """`lax.reduce_window` with addition or an extreme; windows beyond the edge meet `fill`."""
+
+    def program(x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+        out = windows(x, window_dimensions, window_strides, padding, base_dilation, window_dilation, fill)
+        return reduce(out, tuple(range(x.ndim, 2 * x.ndim)))
+
+    return program
 
 
-PROGRAMS: dict[str, Callable] = {
+def running_extreme(reduce: Callable, fill: float) -> Callable:
+    """`lax.cummax` and `lax.cummin`: the extreme of every prefix."""
+
+    def program(x, *, axis, reverse):
+        lines = jnp.moveaxis(x, axis, -1)
+        n = lines.shape[-1]
+        kept = np.tri(n, dtype=bool).T if reverse else np.tri(n, dtype=bool)
+        prefixes = jnp.where(kept, lines[..., None, :], jnp.full((), fill, x.dtype))
+        return jnp.moveaxis(reduce(prefixes, -1), -1, axis)
+
+    return program
+
+
+def running_logsumexp(x, *, axis, reverse):
+    """`lax.cumlogsumexp` in the tree of additions that JAX takes on a CPU."""
+    return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
+
+
+WRITTEN: dict[str, Callable] = {
     "conv_general_dilated": convolution,
-    "reduce_window_sum": window_sum,
-    **_jax.EXACT,
+    "reduce_window_sum": windowed(jnp.sum, 0.0),
+    "reduce_window_max": windowed(jnp.max, -np.inf),
+    "reduce_window_min": windowed(jnp.min, np.inf),
+    "cummax": running_extreme(jnp.max, -np.inf),
+    "cummin": running_extreme(jnp.min, np.inf),
+    "cumlogsumexp": running_logsumexp,
 }
+"""Primitives as programs whose sums may be taken in any order."""
+EXACT: dict[str, Callable] = {**WRITTEN, **_jax.EXACT}
 """What a primitive means, for exact arithmetic."""
+COMPUTED: dict[str, Callable] = {**WRITTEN, **_jax.COMPUTED}
+"""The operations that a primitive is computed by, for rounding."""
 
 
 def program(eqn, exact: bool) -> ClosedJaxpr | None:
@@ -70,6 +100,6 @@ def program(eqn, exact: bool) -> ClosedJaxpr | None:
             f = _jax.expansion(eqn)
         elif name in ("jit", "pjit", "custom_jvp_call"):
             f = _jax.meaning(eqn) if exact else None
-        elif rule := (PROGRAMS if exact else _jax.COMPUTED).get(name):
+        elif rule := (EXACT if exact else COMPUTED).get(name):
             f = partial(rule, **eqn.params)
         return None if f is None else jax.make_jaxpr(f)(*[x.aval for x in eqn.invars])

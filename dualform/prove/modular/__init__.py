@@ -58,6 +58,9 @@ class Modular:
             Exponent(np.zeros(x.shape, np.uint64), reset, finite) if (known | reset).all() else Residue(finite, ~known)
         )
 
+    def store(self, value):
+        return value
+
     def gather(self, operands, index) -> Value:
         if any(isinstance(x, Exponent) for x in operands):
             return gather_exponents([self.logarithm(None, x) for x in operands], index)

@@ -9,19 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform import _jax
+from dualform.prove import concrete
 from dualform.prove.concrete import KEYS
 from dualform.prove.errors import ProofError, unsupported
 from dualform.prove.interpreter import Interpreter
-from dualform.prove.rounding import contractions, elementwise, piecewise, roots, solves
+from dualform.prove.rounding import contractions, elementwise, functions, order, piecewise, roots, solves
 from dualform.prove.rounding.charges import DTYPES, INFLATE, limited, unit
 from dualform.prove.rounding.piecewise import Doubtful
+from dualform.prove.rounding.result import RoundingBound
 from dualform.prove.rounding.solves import Factors
 from dualform.prove.rounding.tape import Node, Tape, bound
 
 
 def reduce_precision(tape: Tape, eqn, x: Node) -> list[Node]:
     u = limited(eqn.params["exponent_bits"], eqn.params["mantissa_bits"])
-    return [elementwise.elementwise(tape, x.z, (x,), (1.0,), elementwise.rounding(u), split=True)]
+    return [elementwise.elementwise(tape, x.z, (x,), (1.0,), elementwise.rounding(u))]
 
 
 def barrier(tape: Tape, eqn, *xs) -> list:
@@ -40,7 +42,9 @@ RULES: dict[str, Callable] = {
     "sqrt": roots.sqrt,
     "cbrt": roots.cbrt,
     "pow": roots.power,
-    **elementwise.FUNCTIONS,
+    **functions.FUNCTIONS,
+    "atan2": roots.atan2,
+    "rem": piecewise.remainder,
     "dot_general": contractions.dot_general,
     "reduce_sum": contractions.reduce_sum,
     "cumsum": contractions.cumsum,
@@ -60,11 +64,12 @@ RULES: dict[str, Callable] = {
     "floor": piecewise.integral,
     "ceil": piecewise.integral,
     "round": piecewise.integral,
-    "reduce_max": piecewise.reduce_extreme,
-    "reduce_min": piecewise.reduce_extreme,
-    "argmax": piecewise.arg_extreme,
-    "argmin": piecewise.arg_extreme,
-    "sort": piecewise.sort,
+    "reduce_max": order.reduce_extreme,
+    "reduce_min": order.reduce_extreme,
+    "argmax": order.arg_extreme,
+    "argmin": order.arg_extreme,
+    "sort": order.sort,
+    "top_k": order.top_k,
     "convert_element_type": piecewise.convert,
     "reduce_precision": reduce_precision,
     "optimization_barrier": barrier,
@@ -103,20 +108,28 @@ class Rounding:
                 return rule(self.interpreter, self.tape, eqn, *operands)
             if name in piecewise.BOOLEAN and not any(isinstance(x, Node) for x in operands):
                 return piecewise.logic(self.tape, eqn, *operands)
+            if all(isinstance(x, np.ndarray) or known(x) for x in operands):
+                results = concrete.evaluate(eqn, [x if isinstance(x, np.ndarray) else x.z for x in operands])
+                if results is not None:  # no operation on these constants rounds
+                    outs = zip(results, eqn.outvars, strict=True)
+                    return [self.lift(x, v.aval.dtype) if concrete.is_float(x) else x for x, v in outs]
             return rule(self.tape, eqn, *operands)
 
         return bound_rule
 
     def lift(self, x: np.ndarray, dtype) -> Any:
-        """A constant; one that its dtype cannot hold (a large integer) is rounded by the program, not by us."""
+        """A constant: rounded where its dtype cannot hold it (a large integer), and perhaps flushed where subnormal."""
         if x.dtype == bool:
             return Doubtful(x, x, x)
         if not jnp.issubdtype(dtype, jnp.floating):
             raise ProofError("an integer meets a value that rounding may change: the bound would not hold")
         x = np.asarray(x, np.float64)
         held = x.astype(dtype).astype(np.float64)
-        exact = (held == x) | np.isnan(x)
-        return self.tape.source(x, None if exact.all() else np.where(exact, 0.0, unit(str(dtype)).u * np.abs(x)), True)
+        error = np.where((held == x) | np.isnan(x), 0.0, unit(str(dtype)).u * np.abs(x))
+        return self.tape.source(x, np.maximum(error, flushed(x, str(dtype))), True)
+
+    def store(self, value):
+        return self.tape.store(value) if isinstance(value, Node) else value
 
     def gather(self, operands: Sequence, index: np.ndarray) -> Any:
         factors = [x for x in operands if isinstance(x, Factors)]
@@ -127,7 +140,12 @@ class Rounding:
         return self.tape.gather(operands, index)
 
 
-def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any]:
+def known(x) -> bool:
+    """Whether the compiler knows a value, and it is exact."""
+    return isinstance(x, Node) and x.constant and x.exact
+
+
+def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> RoundingBound:
     r"""Bounds the rounding error of a program at given inputs, element by element.
 
     $$ |\,f \text{ run in dtype} - f \text{ in exact arithmetic}\,| \le \mathrm{bound} $$
@@ -148,6 +166,8 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
     Returns:
         (value, bound): float64 numpy arrays in the structure of f's result. `value` is f in float64 at the rounded
         inputs; it, too, is within `bound` of the exact result, and a float32 or 16-bit result is within `bound` of it.
+        The pair also knows its `verdict`, "rigorous" or "vacuous" (true, but above a tenth of the output), and its
+        `fallbacks`: where a cruder bound was taken, and why.
 
     Raises:
         ValueError: for an input or dtype that is not a supported float.
@@ -182,7 +202,8 @@ def rounding_bound(f: Callable, *args: Any, dtype: Any = None) -> tuple[Any, Any
         results = arithmetic.interpreter.run(closed, inputs)
         pairs = [leave(arithmetic.tape, x) for x in results]
     structure = jax.tree.structure(out)
-    return tuple(jax.tree.unflatten(structure, part) for part in (list(zip(*pairs, strict=True)) or [(), ()]))
+    value, bounds = (jax.tree.unflatten(structure, part) for part in (list(zip(*pairs, strict=True)) or [(), ()]))
+    return RoundingBound.of(value, bounds, tuple(arithmetic.tape.fallbacks))
 
 
 def prepare(leaves: Sequence, dtype: Any) -> list[np.ndarray]:
@@ -221,8 +242,13 @@ def enter(arithmetic: Rounding, x: np.ndarray, dtype) -> Any:
     if x.dtype.kind in "iub":
         return x.astype(dtype)
     z = x.astype(np.float64)
-    size = np.abs(z)
-    return arithmetic.tape.source(z, np.where(size < unit(str(x.dtype)).tiny, size, 0.0))
+    return arithmetic.tape.source(z, flushed(z, str(x.dtype)))
+
+
+def flushed(x: np.ndarray, dtype: str) -> np.ndarray:
+    """(R5): what is lost where XLA reads a subnormal number as zero."""
+    size = np.abs(x)
+    return np.where(size < unit(dtype).tiny, size, 0.0)
 
 
 def leave(tape: Tape, x: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -237,5 +263,9 @@ def leave(tape: Tape, x: Any) -> tuple[np.ndarray, np.ndarray]:
         return x.z.copy(), np.zeros(x.shape)
     running = x.r * INFLATE
     if x.z.size * tape.size > EFFORT:
+        tape.fallbacks.append(
+            f"a result of shape {x.shape} keeps its running bound (R4), since sweeps over {tape.size} elements take "
+            "too long; return only the elements of interest"
+        )
         return x.z.copy(), running
     return x.z.copy(), np.fmin(running, bound(tape, x).reshape(x.shape))

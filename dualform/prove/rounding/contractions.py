@@ -10,6 +10,7 @@ Products have no such bound without a condition on n; they are charged gamma_n.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from dualform.prove import structure
 from dualform.prove.errors import unsupported
 from dualform.prove.rounding import rewrites
 from dualform.prove.rounding.charges import Unit, product, unit_of
-from dualform.prove.rounding.elementwise import known_nonnegative, zero
+from dualform.prove.rounding.elementwise import infinite, known_nonnegative, zero
 from dualform.prove.rounding.maps import Contract, Cumulate, Dims, Scale, Scatter, Sum, SumTo, running
 from dualform.prove.rounding.tape import Node, Tape
 
@@ -34,6 +35,8 @@ def _inputs_round(eqn) -> int:
 
 def dot(tape: Tape, dims: Dims, a: Node, b: Node, unit: Unit, extra: int = 0) -> Node:
     """A contraction with (R6); `extra` roundings for each term."""
+    if dims.m > 1 and dims.n > 1:  # only products with vectors are fused with what makes their operands
+        a, b = tape.read(a), tape.read(b)
     z = dims.dot(a.z, b.z)
     az, bz = (np.where(np.isfinite(p.z), p.z, 0.0) for p in (a, b))
     count = _terms(dims, a, b) + extra
@@ -47,7 +50,7 @@ def dot(tape: Tape, dims: Dims, a: Node, b: Node, unit: Unit, extra: int = 0) ->
         return 2 * dims.dot(a.r, b.r) if not (a.exact or b.exact) else np.zeros(())
 
     links = [(a, Contract(dims, 0, bz)), (b, Contract(dims, 1, az))]
-    node = tape.add(z, links, local, remainder, split=unit.narrow or dims.k <= 1)
+    node = tape.add(z, links, local, remainder, stored=dims.stored and not unit.narrow)
     node.nonnegative = known_nonnegative(a) and known_nonnegative(b)
     return node
 
@@ -76,7 +79,7 @@ def reduce_sum(tape: Tape, eqn, x: Node) -> list[Node]:
             eps = np.maximum(eps, merged[0].sum(axis=axes) * (unit.u * whole + unit.tiny))
         return np.where(total > unit.largest, np.inf, eps)
 
-    node = tape.add(z, [(x, SumTo(axes, x.shape))], local, split=unit.narrow, settled=_infinite(z, x))
+    node = tape.add(z, [(x, SumTo(axes, x.shape))], local, settled=_infinite(z, x, lambda v: v.sum(axis=axes), unit))
     node.nonnegative = known_nonnegative(x)
     if merged is None:
         node.origin = {"total": (count, x.high.sum(axis=axes))}
@@ -85,10 +88,12 @@ def reduce_sum(tape: Tape, eqn, x: Node) -> list[Node]:
     return [node]
 
 
-def _infinite(z, x: Node):
-    """Where a sum is infinite because a summand is."""
-    certain = np.isinf(x.z) & (x.r == 0)
-    return np.isinf(z) if np.isinf(z).any() and certain.any() and not (np.isinf(x.z) & ~certain).any() else None
+def _infinite(z, x: Node, total: Callable, unit: Unit):
+    """Where a sum is infinite because a summand is, and not by an overflow of the others."""
+    certain = infinite(x)
+    if not np.isinf(z).any() or not certain.any() or (np.isinf(x.z) & ~certain).any():
+        return None
+    return np.isinf(z) & (total(np.where(certain, 0.0, x.high)) <= unit.largest)
 
 
 def cumsum(tape: Tape, eqn, x: Node) -> list[Node]:
@@ -101,13 +106,13 @@ def cumsum(tape: Tape, eqn, x: Node) -> list[Node]:
         eps = np.maximum(count - 1, 0) * unit.u * total + count * unit.tiny
         return np.where(total > unit.largest, np.inf, eps)
 
-    still = _infinite(z, x)
+    still = _infinite(z, x, lambda v: running(v, axis, reverse), unit)
     if still is not None:  # past an infinite summand no other summand matters
         finite = np.where(np.isfinite(x.z), 1.0, 0.0)
         links: list[tuple] = [(x, _Masked(Cumulate(axis, reverse), np.where(still, 0.0, 1.0), finite))]
     else:
         links = [(x, Cumulate(axis, reverse))]
-    node = tape.add(z, links, local, split=unit.narrow, settled=still)
+    node = tape.add(z, links, local, settled=still)
     node.nonnegative = known_nonnegative(x)
     return [node]
 
@@ -204,7 +209,7 @@ def _multiplied(tape: Tape, x: Node, along, derivative, unit: Unit) -> Node:
     def remainder():
         return np.maximum(derivative(x.high).push(x.r) - d.push(x.r), 0.0)
 
-    node = tape.add(z, [(x, d)], local, remainder, split=unit.narrow)
+    node = tape.add(z, [(x, d)], local, remainder)
     node.nonnegative = known_nonnegative(x)
     return node
 
@@ -232,7 +237,7 @@ def scatter_add(tape: Tape, eqn, x: Node, indices, updates: Node) -> list[Node]:
         most = total()
         return np.where(most > unit.largest, np.inf, count * (unit.u * most + unit.tiny))
 
-    node = tape.add(z, [(x, Scale(1.0)), (updates, d)], local, split=unit.narrow)
+    node = tape.add(z, [(x, Scale(1.0)), (updates, d)], local)
     node.nonnegative = known_nonnegative(x) and known_nonnegative(updates)
     node.origin = {"scatter": (count, total())}
     return [node]

@@ -1,20 +1,19 @@
-r"""Arithmetic on elements, and functions of one or two numbers.
+r"""Arithmetic on elements.
 
 For two executions that stay within r of z, the mean value theorem bounds what the derivative at z leaves out of (R2):
 
 $$ |q| \le \sup_{|\xi - z| \le r} |\varphi'(\xi) - \varphi'(z)| \; r, $$
 
-evaluated in closed form for each function below (a monotone or unimodal derivative takes its extremes at the ends).
+evaluated in closed form for each operation below, and for functions of one number in `functions`.
 An infinite value that all executions share (the -inf of a mask) has derivative and error zero.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import erf as erf64
 
 from dualform.prove.rounding import rewrites
-from dualform.prove.rounding.charges import Unit, charge, product, unit_of
+from dualform.prove.rounding.charges import Unit, product, unit_of
 from dualform.prove.rounding.maps import Scale
 from dualform.prove.rounding.tape import Node, Tape
 
@@ -30,7 +29,19 @@ def settled(z, *operands: Node):
     """Where a result is infinite because an operand is, in every execution; None where nothing is infinite."""
     if np.isfinite(z).all():
         return None
-    return np.isinf(z) & np.any([np.isinf(p.z) & (p.r == 0) for p in operands], axis=0)
+    return np.isinf(z) & np.any([infinite(p) for p in operands], axis=0)
+
+
+def infinite(x: Node):
+    """Elements that are infinite, with the same sign, in every execution."""
+    return np.isinf(x.z) & (x.r == 0)
+
+
+def signed(z, a: Node, b: Node):
+    """Where a product or quotient is infinite in every execution; its sign is known only if both operands' are."""
+    if np.isfinite(z).all():
+        return None
+    return np.isinf(z) & (infinite(a) | infinite(b)) & (infinite(a) | (a.low > 0)) & (infinite(b) | (b.low > 0))
 
 
 def weight(d, operand: Node, still) -> tuple[Scale, np.ndarray | None]:
@@ -43,10 +54,13 @@ def weight(d, operand: Node, still) -> tuple[Scale, np.ndarray | None]:
     return Scale(np.where(good if still is None else good & ~still, d, 0.0)), wild if wild.any() else None
 
 
-def elementwise(tape: Tape, z, operands, derivatives, local, remainder=None, *, split=False, pole=None) -> Node:
-    """Records an elementwise operation with the given partial derivatives; at a `pole` it is infinite, as computed."""
+def elementwise(tape: Tape, z, operands, derivatives, local, remainder=None, *, pole=None, still=None) -> Node:
+    """Records an elementwise operation with the given partial derivatives; at a `pole` it is infinite, as computed.
+
+    `still` says where it is infinite in every execution; where an operand is, if nothing is given.
+    """
     z = np.asarray(z)
-    still = settled(z, *operands)
+    still = settled(z, *operands) if still is None else still
     if still is not None and pole is not None:
         still = still | pole
     links, wild = [], None
@@ -55,7 +69,7 @@ def elementwise(tape: Tape, z, operands, derivatives, local, remainder=None, *, 
         links.append((p, scale))
         wild = w if wild is None else wild if w is None else wild | w
     guarded = local if wild is None else (lambda m: np.where(wild, np.inf, local(m)))
-    return tape.add(z, links, guarded, remainder, split=split, settled=still)
+    return tape.add(z, links, guarded, remainder, settled=still)
 
 
 def decided(tape: Tape, test: Callable, *operands: Node):
@@ -86,7 +100,7 @@ def add(tape: Tape, eqn, a: Node, b: Node, sign: float = 1.0) -> list[Node]:
         eps = np.where(nothing, 0.0, basic(m))
         return eps if more is None else eps + more
 
-    node = elementwise(tape, a.z + sign * b.z, (a, b), (1.0, sign), local, split=unit.narrow)
+    node = elementwise(tape, a.z + sign * b.z, (a, b), (1.0, sign), local)
     node.nonnegative = sign > 0 and known_nonnegative(a) and known_nonnegative(b)
     node.origin = rewrites.sum_origin(a, b)
     return [node]
@@ -110,7 +124,8 @@ def mul(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
             eps = np.where(nothing, 0.0, np.where(shift & (eps < np.inf), unit.tiny, eps))
         return eps if more is None else eps + more(m)
 
-    node = elementwise(tape, a.z * b.z, (a, b), (b.z, a.z), local, lambda: 2 * a.r * b.r, split=True)
+    z = a.z * b.z
+    node = elementwise(tape, z, (a, b), (b.z, a.z), local, lambda: 2 * a.r * b.r, still=signed(z, a, b))
     node.nonnegative = same or (known_nonnegative(a) and known_nonnegative(b))
     node.origin = rewrites.product_origin(a, b)
     return [node]
@@ -137,7 +152,7 @@ def div(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
         second = (a.high / safe**2 - np.abs(z * inverse)) * b.r
         return np.where(b.r > 0, np.nan_to_num(first + np.maximum(second, 0.0), nan=np.inf), 0.0)
 
-    node = elementwise(tape, z, (a, b), (inverse, -z * inverse), local, remainder, split=True)
+    node = elementwise(tape, z, (a, b), (inverse, -z * inverse), local, remainder, still=signed(z, a, b))
     node.nonnegative = known_nonnegative(a) and known_nonnegative(b)
     node.origin = rewrites.quotient_origin(a, b)
     return [node]
@@ -193,7 +208,7 @@ def power(tape: Tape, eqn, x: Node, n: int | None = None) -> list[Node]:
             return np.zeros(x.shape)
         return np.where(x.r > 0, np.abs(n) * np.maximum(gain, 0.0) * x.r, 0.0)
 
-    node = elementwise(tape, x.z ** float(n), (x,), (n * x.z ** (n - 1.0),), local, remainder, split=True)
+    node = elementwise(tape, x.z ** float(n), (x,), (n * x.z ** (n - 1.0),), local, remainder)
     node.nonnegative = n % 2 == 0 or known_nonnegative(x)
     node.origin = rewrites.power_origin(x, n)
     return [node]
@@ -201,93 +216,3 @@ def power(tape: Tape, eqn, x: Node, n: int | None = None) -> list[Node]:
 
 def square(tape: Tape, eqn, x: Node) -> list[Node]:
     return power(tape, eqn, x, 2)
-
-
-def function(value, slope, gain, *, nonnegative=False, scaled=None, origin=None, pole=None) -> Callable:
-    """The rule of a function: `gain(x, d)` bounds |slope(xi) - d| within x.r of x.z."""
-
-    def rule(tape: Tape, eqn, x: Node) -> list[Node]:
-        unit = unit_of(eqn)
-        c = charge(eqn.primitive.name, unit)
-        c = c if scaled is None else c + scaled(x)
-        z, d = value(x.z), slope(x.z)
-        basic = rounding(unit, c)
-        fixed = np.isinf(x.z) & (x.r == 0)  # exp(-inf) = 0, tanh(inf) = 1: no error at all
-
-        def local(m):
-            return np.where(fixed, 0.0, basic(m)) if fixed.any() else basic(m)
-
-        def remainder():
-            q = np.nan_to_num(gain(x, d), nan=np.inf, posinf=np.inf)
-            return np.where(x.r > 0, np.maximum(q, 0.0) * x.r, 0.0)
-
-        infinite = None if pole is None else (x.z == pole) & (x.r == 0)
-        d = np.where(fixed, 0.0, d)
-        node = elementwise(tape, z, (x,), (d,), local, remainder, split=unit.narrow, pole=infinite)
-        node.nonnegative = nonnegative
-        node.origin = {} if origin is None else origin(x)
-        return [node]
-
-    return rule
-
-
-def inward(slope) -> Callable:
-    """For a slope that falls with x > 0: the end nearer to zero; a bound that reaches zero says nothing."""
-    return lambda x, d: np.where(x.z - x.r > 0, np.abs(slope(np.maximum(x.z - x.r, 0.0)) - d), np.inf)
-
-
-def bell(slope) -> Callable:
-    """For an even slope that falls with |x|: the larger of the changes towards zero and away from it."""
-    return lambda x, d: np.maximum(slope(x.low) - d, d - slope(x.high))
-
-
-def sech2(x):
-    e = np.exp(-2 * np.abs(x))
-    return 4 * e / (1 + e) ** 2
-
-
-def sigmoid(x):
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, e) / (1 + e)
-
-
-def sigmoid_slope(x):
-    e = np.exp(-np.abs(x))
-    return e / (1 + e) ** 2
-
-
-def gauss(x):
-    return 2 / np.sqrt(np.pi) * np.exp(-(x**2))
-
-
-def wave(x, d):
-    return np.minimum(x.r, 2.0)
-
-
-LN2 = float(np.log(2.0))
-EXP = function(np.exp, np.exp, lambda x, d: d * np.expm1(x.r), nonnegative=True, origin=rewrites.exponent)
-FUNCTIONS: dict[str, Callable] = {
-    "exp": EXP,
-    "exp2": function(
-        np.exp2,
-        lambda x: LN2 * np.exp2(x),
-        lambda x, d: d * np.expm1(LN2 * x.r),
-        nonnegative=True,
-        scaled=lambda x: 1.5 * np.where(np.isinf(x.z), 0.0, x.high),  # XLA takes exp(x ln 2), with the product rounded
-        origin=rewrites.exponent,
-    ),
-    "expm1": function(np.expm1, np.exp, lambda x, d: d * np.expm1(x.r)),
-    "log": function(np.log, lambda x: 1 / x, inward(lambda x: 1 / x), pole=0.0),
-    "log1p": function(
-        np.log1p,
-        lambda x: 1 / (1 + x),
-        lambda x, d: np.where(1 + x.z - x.r > 0, 1 / (1 + x.z - x.r) - d, np.inf),
-        pole=-1.0,
-    ),
-    "rsqrt": function(lambda x: x**-0.5, lambda x: -0.5 * x**-1.5, inward(lambda x: -0.5 * x**-1.5)),
-    "tanh": function(np.tanh, sech2, bell(sech2)),
-    "logistic": function(sigmoid, sigmoid_slope, bell(sigmoid_slope), nonnegative=True),
-    "erf": function(erf64, gauss, bell(gauss)),
-    "sin": function(np.sin, np.cos, wave),
-    "cos": function(np.cos, lambda x: -np.sin(x), wave),
-}

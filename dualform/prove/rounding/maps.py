@@ -161,6 +161,11 @@ class Dims:
         self.sizes = ((self.B, self.m, self.k), (self.B, self.k, self.n))
         self.out = tuple([left[i] for i in lb] + [left[i] for i in lf] + [right[i] for i in rf])
 
+    @property
+    def stored(self) -> bool:
+        """Whether XLA computes it once (R8): it fuses products of one term, and inner products, into their readers."""
+        return self.k > 1 and self.m * self.n > 1
+
     def pack(self, x, side: int):
         return x.transpose(self.perms[side]).reshape(self.sizes[side])
 

@@ -1,4 +1,4 @@
-r"""Primitives with a switch: maxima, absolute values, comparisons, selections, rounding to integers.
+r"""Primitives with a switch: maxima, absolute values, comparisons, selections, remainders, rounding to integers.
 
 Where the operands' bounds stay on one side of the switch, all executions take the same branch and its derivative.
 Where they straddle it, two executions may take different branches; the derivative is then taken as zero (or one half
@@ -7,9 +7,8 @@ of each) and q in (R2) covers the hull of both branches.
 A comparison that rounding can flip becomes `Doubtful`; `select_n` takes hulls there, and nothing else may use it.
 """
 
-import math
-
 import numpy as np
+from jax.lax import RoundingMethod
 
 from dualform.prove.errors import unsupported
 from dualform.prove.rounding.charges import unit, unit_of
@@ -189,90 +188,42 @@ def sign(tape: Tape, eqn, x: Node) -> list:
     return [step(tape, x, np.sign(x.z), np.where(clear, 0.0, 2.0))]
 
 
+def half_away(x):
+    return np.sign(x) * np.floor(np.abs(x) + 0.5)
+
+
 ROUNDERS = {"floor": np.floor, "ceil": np.ceil}
+ROUND = {RoundingMethod.AWAY_FROM_ZERO: half_away, RoundingMethod.TO_NEAREST_EVEN: np.rint}
 
 
 def integral(tape: Tape, eqn, x: Node) -> list:
     """floor, ceil and round: constant between integers, a jump where the bound straddles one."""
-    away = eqn.params.get("rounding_method")
-    f = ROUNDERS.get(eqn.primitive.name) or (np.rint if away is not None and "EVEN" in str(away) else half_away)
+    f = ROUNDERS.get(eqn.primitive.name) or ROUND[eqn.params["rounding_method"]]
     decided(tape, lambda: f(x.z + x.r) == f(x.z - x.r), x)
     return [step(tape, x, f(x.z), f(x.z + x.r) - f(x.z - x.r))]
 
 
-def half_away(x):
-    return np.sign(x) * np.floor(np.abs(x) + 0.5)
+def remainder(tape: Tape, eqn, a: Node, b: Node) -> list:
+    """a - n b, n = a/b cut off, which no dtype rounds; where n is in doubt, anything below |b| with the sign of a."""
+    shape, unit = eqn.outvars[0].aval.shape, unit_of(eqn)
+    a, b = fit(tape, a, shape), fit(tape, b, shape)
+    z, count = np.fmod(a.z, b.z), np.trunc(a.z / b.z)
+    margin = 1 + 2.0**-50  # of the quotients below
+
+    def known():
+        most, least = a.high / np.where(b.low > 0, b.low, np.nan) * margin, a.low / b.high / margin
+        same_sign = (np.abs(a.z) > a.r) | (a.r == 0)
+        return (np.trunc(most) == np.trunc(least)) & (same_sign | (np.trunc(most) == 0)) | ((a.r == 0) & (b.r == 0))
+
+    clear = decided(tape, known, a, b)
+    spread = np.where(off_zero(a), b.high, 2 * b.high)
+    derivatives = (np.where(clear, 1.0, 0.0), np.where(clear, -np.nan_to_num(count), 0.0))
+    return [elementwise(tape, z, (a, b), derivatives, lambda m: unit.tiny, lambda: np.where(clear, 0.0, spread))]
 
 
 def step(tape: Tape, x: Node, z, jump) -> Node:
     """A piecewise constant function of x: no derivative, an error of at most `jump`."""
     return tape.add(z, [(x, Scale(np.zeros(x.shape)))], lambda m: np.zeros(z.shape), lambda: jump)
-
-
-def reduce_extreme(tape: Tape, eqn, x: Node) -> list:
-    """reduce_max and reduce_min: the winner's derivative where it is certain, else the widest candidate's bound."""
-    sign = 1.0 if eqn.primitive.name == "reduce_max" else -1.0
-    axes = tuple(eqn.params["axes"])
-    if not axes:
-        return [tape.move(x.z, x)]
-    winner, candidates = winners(x, axes, sign)
-    if (candidates.sum(axis=-1) > 1).any() and tape.tighten(x):
-        winner, candidates = winners(x, axes, sign)
-    shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    z = x.z.ravel()[winner].reshape(shape)
-    r = np.moveaxis(x.r, axes, range(-len(axes), 0)).reshape(candidates.shape)
-    unclear = (candidates.sum(axis=-1) > 1) & (np.where(candidates, r, 0.0).max(axis=-1) > 0)
-    spread = np.where(unclear, np.where(candidates, r, 0.0).max(axis=-1), 0.0)
-    moved = tape.gather([x], winner.reshape(shape))
-    still = np.isinf(z) & ~unclear if np.isinf(z).any() else None
-    node = tape.add(
-        z, [(moved, Scale(np.where(unclear, 0.0, 1.0)))], lambda m: np.zeros(shape), lambda: spread, settled=still
-    )
-    node.nonnegative = known_nonnegative(x)
-    return [node]
-
-
-def winners(x: Node, axes: tuple, sign: float):
-    """Flat indices of the extremes, and which elements might be one in some execution."""
-    back = range(-len(axes), 0)
-    shape = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    rows = math.prod(shape), math.prod(x.shape[i] for i in axes)
-    numbers = np.moveaxis(np.arange(x.z.size).reshape(x.shape), axes, back).reshape(rows)
-    z = sign * np.moveaxis(x.z, axes, back).reshape(rows)
-    r = np.moveaxis(x.r, axes, back).reshape(rows)
-    best = z.argmax(axis=-1)
-    winner = np.take_along_axis(numbers, best[:, None], 1)[:, 0]
-    floor = np.where(np.isnan(z - r), -np.inf, z - r).max(axis=-1, keepdims=True)
-    return winner, (~(z + r < floor)).reshape(*shape, rows[1])
-
-
-def arg_extreme(tape: Tape, eqn, x: Node) -> list:
-    """argmax and argmin, where rounding cannot change them."""
-    sign = 1.0 if eqn.primitive.name == "argmax" else -1.0
-    axes = tuple(eqn.params["axes"])
-    _, candidates = winners(x, axes, sign)
-    if (candidates.sum(axis=-1) > 1).any() and tape.tighten(x):
-        _, candidates = winners(x, axes, sign)
-    r = np.moveaxis(x.r, axes, range(-len(axes), 0)).reshape(candidates.shape)
-    if ((candidates.sum(axis=-1) > 1) & (np.where(candidates, r, 0.0).max(axis=-1) > 0)).any():
-        raise unsupported(eqn, "rounding", "two candidates are closer than their rounding errors")
-    return [np.asarray((sign * x.z).argmax(axis=axes[0]), eqn.outvars[0].aval.dtype)]
-
-
-def sort(tape: Tape, eqn, *xs) -> list:
-    """Sorting by one key whose order rounding cannot change."""
-    p = eqn.params
-    axis, key = p["dimension"], xs[0]
-    if p["num_keys"] != 1 or not isinstance(key, Node):
-        raise unsupported(eqn, "rounding", "it sorts by several keys")
-    order = np.argsort(key.z, axis=axis, kind="stable")
-    z, r = (np.take_along_axis(v, order, axis) for v in (key.z, key.r))
-    gap = np.diff(z, axis=axis)
-    need = np.delete(r, 0, axis) + np.delete(r, -1, axis)
-    if not ((gap > need) | (need == 0)).all():
-        raise unsupported(eqn, "rounding", "two keys are closer than their rounding errors")
-    index = np.take_along_axis(np.arange(z.size).reshape(z.shape), order, axis)
-    return [tape.gather([x], index) if isinstance(x, Node) else x.ravel()[index] for x in xs]
 
 
 def convert(tape: Tape, eqn, x) -> list:
@@ -292,7 +243,7 @@ def convert(tape: Tape, eqn, x) -> list:
     if old == str(new) or str(new) == "float64" or (str(new) == "float32" and old != "float64"):
         node = tape.move(x.z, x)
     else:
-        node = elementwise(tape, x.z, (x,), (1.0,), rounding(unit_of(eqn)), split=True)
+        node = elementwise(tape, x.z, (x,), (1.0,), rounding(unit_of(eqn)))
     node.nonnegative = known_nonnegative(x)
     return [node]
 
@@ -302,6 +253,16 @@ def to_integer(tape: Tape, eqn, x: Node, kind: str):
         value = x.z != 0
         certain = decided(tape, lambda: off_zero(x), x)
         return doubtful(value, value & certain, value | ~certain)
-    if not decided(tape, lambda: np.trunc(x.z - x.r) == np.trunc(x.z + x.r), x).all():
+    new = np.dtype(eqn.outvars[0].aval.dtype)
+    if not decided(tape, lambda: saturated(x.z - x.r, new) == saturated(x.z + x.r, new), x).all():
         raise unsupported(eqn, "rounding", "an integer part that rounding can change")
-    return np.trunc(x.z).astype(eqn.outvars[0].aval.dtype)
+    return saturated(x.z, new)
+
+
+def saturated(x, dtype: np.dtype) -> np.ndarray:
+    """Floats to integers as XLA converts them: towards zero, to the nearest number of the dtype, NaN to 0."""
+    limits = np.iinfo(dtype)
+    whole = np.trunc(np.where(np.isnan(x), 0.0, x))
+    inside = (whole > float(limits.min)) & (whole < float(limits.max))
+    ends = np.where(whole > 0, np.array(limits.max, dtype), np.array(limits.min, dtype))
+    return np.where(inside, np.where(inside, whole, 0).astype(dtype), ends)

@@ -93,7 +93,7 @@ def _regrouped(a, b, unit: Unit):
             y, d = q.origin.get("scale", (q.high, np.ones(())))
             overflow = (c * q.high > unit.largest) | (x * y > unit.largest) | (c * d > unit.largest)
             flush = unit.tiny * (x + c * d + x * y)
-            extra = extra + np.where(overflow & (c != 1) & (x > 0), np.inf, np.where(c == 1, 0.0, flush))
+            extra = extra + np.where(overflow & (c != 1), np.inf, np.where(c == 1, 0.0, flush))
     return extra
 
 

@@ -1,4 +1,4 @@
-r"""Functions whose derivative is infinite at zero, and general powers.
+r"""Functions whose derivative is infinite at zero, general powers, and angles.
 
 Near zero the mean value theorem says nothing; there these functions are bounded by how they spread points:
 $|\sqrt a - \sqrt b| \le \sqrt{|a - b|}$ for $a, b \ge 0$ and $|\sqrt[3] a - \sqrt[3] b| \le 2^{2/3} \sqrt[3]{|a - b|}$.
@@ -25,7 +25,7 @@ def sqrt(tape: Tape, eqn, x: Node) -> list[Node]:
         near = np.sqrt(x.r) if inside else np.where(x.r > 0, np.inf, 0.0)
         return np.where(x.r > 0, np.where(away & (x.z > x.r), np.maximum(smooth, 0.0), near), 0.0)
 
-    node = elementwise(tape, z, (x,), (d,), rounding(unit, charge("sqrt", unit)), remainder, split=unit.narrow)
+    node = elementwise(tape, z, (x,), (d,), rounding(unit, charge("sqrt", unit)), remainder)
     node.nonnegative = True
     return [node]
 
@@ -42,11 +42,11 @@ def cbrt(tape: Tape, eqn, x: Node) -> list[Node]:
         near = np.abs(d) * x.r + 1.6 * np.cbrt(x.r)
         return np.where(x.r > 0, np.where(x.low > 0, np.maximum(smooth, 0.0), near), 0.0)
 
-    return [elementwise(tape, z, (x,), (d,), rounding(unit, charge("cbrt", unit)), remainder, split=unit.narrow)]
+    return [elementwise(tape, z, (x,), (d,), rounding(unit, charge("cbrt", unit)), remainder)]
 
 
 def power(tape: Tape, eqn, x: Node, y) -> list[Node]:
-    """x^y for positive x, its gradient enclosed by intervals; an infinite bound elsewhere.
+    """x^y for positive x, its gradient enclosed by intervals; for any x where y is a whole constant; else infinite.
 
     XLA may take exp(y log x) where it knows the logarithm of x, so an argument of size |y log x| is rounded.
     """
@@ -55,25 +55,58 @@ def power(tape: Tape, eqn, x: Node, y) -> list[Node]:
         y = tape.source(np.asarray(y, float), constant=True)
     x, y = fit(tape, x, shape), fit(tape, y, shape)
     z = x.z**y.z
-    log = np.log(np.where(x.z > 0, x.z, 1.0))
-    dx, dy = y.z * x.z ** (y.z - 1), z * log
+    whole = (y.r == 0) & (y.z == np.trunc(y.z)) & (np.abs(y.z) < 1 << 16)
+    log = np.log(np.where(x.z != 0, np.abs(x.z), 1.0))
+    dx, dy = np.where(y.z == 0, 0.0, y.z * x.z ** (y.z - 1)), np.where(whole, 0.0, z * log)
     c = charge("pow", unit)
     known = "exponent" in x.origin
 
     def local(m):
         extra = 3 * y.high * (x.origin["exponent"][0] + np.abs(log)) if known else 0.0
-        return np.where(x.z > x.r, rounding(unit, c + extra)(m), np.inf)
+        return np.where((x.z > x.r) | whole, rounding(unit, c + extra)(m), np.inf)
 
     def remainder():
-        low, high = np.where(x.low > 0, x.low, np.nan), x.high
-        ends = [(a, b) for a in (low, high) for b in (y.z - y.r, y.z + y.r)]
-        p = np.array([a ** (b - 1) for a, b in ends])
-        f = np.array([a**b for a, b in ends])
-        slope_x = np.array([q * e for q in (p.min(0), p.max(0)) for e in (y.z - y.r, y.z + y.r)])
-        slope_y = np.array([q * e for q in (f.min(0), f.max(0)) for e in (np.log(low), np.log(high))])
-        q = np.abs(slope_x - dx).max(0) * x.r + np.abs(slope_y - dy).max(0) * y.r
+        q = np.where(whole, _whole_gain(x, y), _interval_gain(x, y, dx, dy))
         return np.where((x.r > 0) | (y.r > 0), np.nan_to_num(q, nan=np.inf), 0.0)
 
-    node = elementwise(tape, z, (x, y), (dx, dy), local, remainder, split=unit.narrow)
-    node.nonnegative = True
+    node = elementwise(tape, z, (x, y), (dx, dy), local, remainder)
+    node.nonnegative = bool((~whole | (y.z % 2 == 0)).all()) or known_nonnegative(x)
     return [node]
+
+
+def _whole_gain(x: Node, y: Node):
+    """What the derivative of a whole power leaves out: it is monotone in |x|, and changes sign at most with x."""
+    size, n = np.abs(x.z), y.z - 1
+    low = np.where(x.r < size, x.low, np.where(n < 0, np.nan, 0.0))
+    change = np.maximum(np.abs(x.high**n - size**n), np.abs(size**n - low**n))
+    change = np.where((x.r >= size) & (n != 0), x.high**n + size**n, change)
+    return np.where(y.z == 0, 0.0, np.where((n < 0) & (x.r >= size), np.nan, np.abs(y.z) * change * x.r))
+
+
+def _interval_gain(x: Node, y: Node, dx, dy):
+    """The same for a positive x and any y, from the ends of both intervals."""
+    low, high = np.where((x.low > 0) & (x.z > 0), x.low, np.nan), x.high
+    ends = [(a, b) for a in (low, high) for b in (y.z - y.r, y.z + y.r)]
+    p = np.array([a ** (b - 1) for a, b in ends])
+    f = np.array([a**b for a, b in ends])
+    slope_x = np.array([q * e for q in (p.min(0), p.max(0)) for e in (y.z - y.r, y.z + y.r)])
+    slope_y = np.array([q * e for q in (f.min(0), f.max(0)) for e in (np.log(low), np.log(high))])
+    return np.abs(slope_x - dx).max(0) * x.r + np.abs(slope_y - dy).max(0) * y.r
+
+
+def atan2(tape: Tape, eqn, y: Node, x: Node) -> list[Node]:
+    """The angle of (x, y): second derivatives are at most 1 / (x^2 + y^2); on the cut it may turn by 2 pi."""
+    unit, shape = unit_of(eqn), eqn.outvars[0].aval.shape
+    y, x = fit(tape, y, shape), fit(tape, x, shape)
+    least = x.low**2 + y.low**2
+    square = np.where(least > 0, x.z**2 + y.z**2, 1.0)
+    known = (least > 0) & ((x.z - x.r > 0) | (y.low > 0))
+
+    def remainder():
+        spread = (x.r + y.r) ** 2 / np.where(least > 0, least, 1.0)
+        return np.where((x.r > 0) | (y.r > 0), np.where(known, spread, 2 * np.pi), 0.0)
+
+    derivatives = (np.where(known, x.z / square, 0.0), np.where(known, -y.z / square, 0.0))
+    return [
+        elementwise(tape, np.arctan2(y.z, x.z), (y, x), derivatives, rounding(unit, charge("atan2", unit)), remainder)
+    ]

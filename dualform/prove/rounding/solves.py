@@ -64,6 +64,7 @@ def cholesky(tape: Tape, eqn, a: Node) -> list[Factors]:
 
 def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
     p, unit = eqn.params, unit_of(eqn)
+    a, b = tape.read(a), tape.read(b)
     left, n, axes = p["left_side"], a.shape[-1], (a.z.ndim - 1, a.z.ndim - 2)
     matrix = _triangle(tape, a, p["lower"], p["unit_diagonal"])
     if p["transpose_a"]:
@@ -160,21 +161,22 @@ def solve(tape: Tape, system: System, b: Node, unit: Unit) -> Node:
         return tape.source(x, np.full(x.shape, np.inf))
     over = (columns(np.abs(x) + r) > unit.largest).any(axis=-2, keepdims=True)  # the other unknowns need this one
     own = own + layout(np.where(over, np.inf, 0.0 * columns(x)))
-    node = tape.add(x, [(rhs, _Through(inverse, system, b.shape))], lambda m: own)
+    node = tape.add(x, [(rhs, _Through(inverse, system, b.shape))], lambda m: own, stored=True)
     node.r = np.where(np.isinf(node.r), np.inf, np.fmin(node.r, r))
     return node
 
 
 def _right_hand_side(tape: Tape, system: System, b: Node, x, r, mark: int) -> Node:
     """b + f - (A_1 - A_2) x - ... as a node; x errs by r, but that is the left-hand side's business."""
-    unknown = tape.append(Node(x, r, s=np.zeros(x.shape)))
+    unknown = tape.append(Node(x, r, stored=True))
     tape.silent = True
     try:
         applied = system.apply(unknown)
     finally:
         tape.silent = False
     f = system.layout(system.local(system.columns(np.abs(x) + r)))
-    node = Node(np.zeros(b.shape), r, [(applied, Scale(-1.0)), *([] if b.exact else [(b, Scale())])], s=f)
+    links = [(applied, Scale(-1.0)), *([] if b.exact else [(b, Scale())])]
+    node = Node(np.zeros(b.shape), r, links, f, stored=True)  # the system is solved once
     node.tight = True
     tape.append(node)
     node.r = (tape.pair * bound(tape, node, mark)).reshape(b.shape)

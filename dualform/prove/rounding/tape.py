@@ -26,9 +26,16 @@ operands' $r$ are replaced by (R3) for those operands, whose $s$ are already kno
 (R2) holds for *any* matrix in place of $D$ if $q$ absorbs the difference, and a sweep's own rounding is another
 residual, |residual| <= SWEEP |D| r: both are in $s$. So derivatives need to be good, never perfect.
 
-**Products seen twice.** A compiler may fuse a product into one addition (FMA, unrounded) and round it for another
-reader; a 16-bit value may keep excess precision for one reader only. Their roundings are `split`: charged for each
-reader apart, so that they cannot cancel.
+**Values computed twice.** A compiler computes an elementwise value again inside every kernel that reads it, and may
+round it otherwise each time: one copy is contracted to an FMA, another is not. So a value stands for all its *copies*,
+and two readers of it do not share its roundings. Only some values are *stored*: computed once and read from memory by
+everyone (`Node.stored`: what loops carry, products of matrices, solutions of systems). With $m$ over the stored values,
+
+$$ \delta_{\mathrm{out}} = \sum_m A_{\mathrm{out},m}\, e_m + e_{\mathrm{out}}, \qquad
+   |e_k| \le \rho_k = s_k + \sum_{p \text{ not stored}} |D_{kp}|\, \rho_p: \tag{R8} $$
+
+between stored values every path pays for its own roundings ($\rho$, `Node.own`, carried forward as the program runs);
+errors of stored values alone may cancel. (R3) is then summed over the stored values, with $\rho_m$ for $s_m$.
 
 Reference: Linnainmaa 1976, "Taylor expansion of the accumulated rounding error", BIT 16 (reverse mode was invented for
 this purpose).
@@ -46,26 +53,29 @@ LOOSE = 0.05
 """Share of a local bound that the second order may take before the operands' bounds are tightened."""
 
 
+SPENT = "the work allowed for tightening second-order terms is used up: later ones are crude"
+"""Told to the user once the budget of a tape is spent."""
+
+
 class Node:
-    """A value: `z` in float64, `r` (R4), local bound `s` (R3) and links (operand, derivative)."""
+    """A value: `z` in float64, `r` (R4), `own` (R8) or None for zero, and links (operand, derivative)."""
 
     __slots__ = (
-        "constant", "index", "links", "moves", "nonnegative", "origin", "r", "s", "shape", "split", "tight", "z",
+        "buffer", "constant", "exact", "index", "links", "moves", "nonnegative", "origin", "own", "r", "shape",
+        "stored", "tight", "z",
     )  # fmt: skip
 
-    def __init__(self, z, r, links=(), s=None, split=None, moves=False, constant=False):
-        self.z, self.r, self.links, self.s, self.split, self.moves = z, r, links, s, split, moves
+    def __init__(self, z, r, links=(), local=None, moves=False, constant=False, stored=False):
+        self.z, self.r, self.links, self.moves, self.stored = z, r, links, moves, stored
+        self.own = inherited(links, local, z.shape)
+        self.exact = not links and self.own is None and not np.any(r)  # all executions agree on it
+        self.buffer: Node | None = None
         self.shape = z.shape
         self.constant = constant  # known to the compiler, which may fold it
         self.nonnegative = False
         self.tight = not any(p.links for p, _ in links)
         self.origin: dict = {}
         self.index = -1
-
-    @property
-    def exact(self) -> bool:
-        """Whether all executions agree on it."""
-        return not self.links and self.s is None and self.split is None
 
     @property
     def high(self):
@@ -88,6 +98,7 @@ class Tape:
 
     def __init__(self, pair: float = 1.0, budget: float = 6e8):
         self.nodes: list[Node] = []
+        self.fallbacks: list[str] = []  # for the user: where a cruder bound was taken
         self.pair, self.budget = pair, budget
         self.silent = False
         self.size = 0
@@ -111,7 +122,7 @@ class Tape:
         """An input or constant that errs by at most `s`."""
         if s is None or not s.any():
             return self.append(Node(z, np.zeros(z.shape), constant=constant))
-        return self.append(Node(z, s, s=s, constant=constant))
+        return self.append(Node(z, s, local=s, constant=constant))
 
     def add(
         self,
@@ -120,7 +131,7 @@ class Tape:
         local: Callable,
         remainder: Callable | None = None,
         *,
-        split: bool = False,
+        stored: bool = False,
         settled: np.ndarray | None = None,
     ) -> Node:
         """Records one rounding operation (R2).
@@ -144,22 +155,34 @@ class Tape:
         rest = q + SWEEP * push + self.vanished(links)
         spread = push + rest + self.pair * eps
         if self.silent:
-            eps, split = np.zeros(z.shape), False
+            eps = np.zeros(z.shape)
         if not np.isfinite(z).all() or not np.isfinite(spread).all():
             rest, eps, spread = (sane(x, z, settled) for x in (rest, eps, spread))
-        split = split and bool(links or eps.any())
-        s = np.broadcast_to(rest if split else rest + eps, z.shape)
-        if not links and not eps.any() and not s.any():
+        charged = np.broadcast_to(rest + eps, z.shape)
+        if not links and not charged.any():
             return self.append(Node(z, np.zeros(z.shape), constant=constant))
-        spread = np.broadcast_to(spread, z.shape)
-        return self.append(Node(z, spread, links, s, eps if split else None, constant=constant))
+        return self.append(Node(z, np.broadcast_to(spread, z.shape), links, charged, constant=constant, stored=stored))
 
     def move(self, z: np.ndarray, operand: Node, scale: float = 1.0) -> Node:
         """A value that costs no rounding: the operand, converted exactly or negated."""
         links = [] if operand.exact else [(operand, Scale(scale))]
-        node = Node(z, operand.r, links, split=operand.split, moves=True, constant=operand.constant)
+        node = Node(z, operand.r, links, moves=True, constant=operand.constant)
         node.tight, node.origin = operand.tight, operand.origin
         return self.append(node)
+
+    def store(self, operand: Node) -> Node:
+        """The value written to memory by one reader: all that is read from there shares one copy (R8)."""
+        if operand.own is None or operand.stored:
+            return operand
+        node = self.move(operand.z, operand)
+        node.stored, node.nonnegative = True, operand.nonnegative
+        return node
+
+    def read(self, operand: Node) -> Node:
+        """The copy in memory that all operations read which XLA does not fuse with what makes their operands."""
+        if operand.buffer is None:
+            operand.buffer = self.store(operand)
+        return operand.buffer
 
     def gather(self, operands: Sequence[Node], index: np.ndarray) -> Node:
         """Element index[j] of the operands laid end to end."""
@@ -171,9 +194,6 @@ class Tape:
             r = np.concatenate([p.r.ravel() for p in operands])[flat]
         links = [] if all(p.exact for p in operands) else self._takes_of(operands, index, flat)
         node = Node(z.reshape(shape), r.reshape(shape), links, moves=True, constant=all(p.constant for p in operands))
-        if any(p.split is not None for p, _ in links):
-            parts = [np.zeros(p.z.size) if p.split is None else p.split.ravel() for p in operands]
-            node.split = np.concatenate(parts)[flat].reshape(shape)
         node.tight = all(p.tight for p, _ in links)
         node.nonnegative = all(p.nonnegative or (p.exact and not (p.z < 0).any()) for p in operands)
         if len(operands) == 1:
@@ -211,6 +231,10 @@ class Tape:
             return True
         cost = node.z.size * (self.size + 50 * node.index)
         if cost > self.budget:
+            if not any(text.startswith("the work") for text in self.fallbacks):
+                self.fallbacks.append(
+                    "the work allowed for tighter second-order terms is used up: later ones are crude"
+                )
             return False
         self.budget -= cost
         node.tight = True
@@ -218,6 +242,21 @@ class Tape:
         better = bool(np.sum(r) < 0.5 * np.sum(node.r)) or bool(np.isinf(node.r).any() > np.isinf(r).any())
         node.r = np.fmin(node.r, r)
         return better
+
+
+def inherited(links, local, shape) -> np.ndarray | None:
+    """(R8): the local bound and what operands that are not stored bring along; None where all of it is zero."""
+    parts = [without_nan(d.push(p.own)) for p, d in links if p.own is not None and not p.stored]
+    parts += [] if local is None else [local]
+    if not parts:
+        return None
+    own = np.broadcast_to(sum(parts[1:], parts[0]), shape)
+    return own if own.any() else None
+
+
+def without_nan(r) -> np.ndarray:
+    """A bound in which 0 times infinity is 0: where that infinity matters, the local bound is infinite."""
+    return np.where(np.isnan(r), 0.0, r) if np.isnan(r).any() else r
 
 
 def finite_sum(r) -> float:
@@ -255,14 +294,14 @@ def sweep(tape: Tape, node: Node, start: int, stop: int, floor: int = 0) -> np.n
     """(R3) for elements start..stop of a node, by one reverse sweep with a row an element."""
     seed = np.zeros((stop - start, node.z.size))
     seed[np.arange(stop - start), np.arange(start, stop)] = 1.0
-    total = np.zeros(stop - start) if node.split is None else weigh(seed, node.split)
+    total = np.zeros(stop - start) if node.stored or node.own is None else weigh(seed, node.own)
     pending = {node.index: seed.reshape(len(seed), *node.shape)}
     queue = [-node.index]
     while queue:
         k = -heappop(queue)
         ct, current = pending.pop(k), tape.nodes[k]
-        if current.s is not None:
-            total = total + weigh(ct, current.s)
+        if current.stored and current.own is not None:
+            total = total + weigh(ct, current.own)
         several = len(current.links) > 4
         for operand, d in current.links:
             part = d.vjp(ct)
@@ -271,8 +310,6 @@ def sweep(tape: Tape, node: Node, start: int, stop: int, floor: int = 0) -> np.n
             if operand.index < floor:
                 total = total + weigh(part, operand.r)
                 continue
-            if operand.split is not None and not current.moves:
-                total = total + weigh(part, operand.split)
             if operand.index in pending:
                 pending[operand.index] = pending[operand.index] + part
             else:
