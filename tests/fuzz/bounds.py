@@ -1,6 +1,6 @@
 """Random programs against their bounds: `python -m tests.fuzz.bounds --programs N --evaluations M --seed S --json FILE`.
 
-Every program runs jitted (some programs to a compilation), one in eight vmapped and one in thirty step by step; every
+Every program runs jitted (some programs to a compilation), one in twelve vmapped and one in eighty step by step; every
 result, and the value that comes with the bound, must lie within the bound of an exact reference. Failures are shrunk
 and printed as Python. Exit status 1 where one is found.
 """
@@ -28,7 +28,7 @@ from tests.fuzz.judge import Case, Finding, compiled, stepwise, vmapped, x64
 from tests.fuzz.programs import Program
 from tests.fuzz.reference import Unknown
 
-GROUPS = (1, 4, 8, 8)
+GROUPS = (1, 8, 8, 16)
 """Programs to a compilation."""
 
 
@@ -142,8 +142,8 @@ def _group(rng, group: Sequence[Case], draws: int, tally: Tally) -> Iterator[tup
     clock("compile and run")
     for i, case in enumerate(group):
         tally.programs += 1
-        together = vmapped(case, [row[i] for row in rows]) if rng.random() < 1 / 8 else None
-        slowly = rng.random() < 1 / 30
+        together = vmapped(case, [row[i] for row in rows]) if rng.random() < 1 / 12 else None
+        slowly = rng.random() < 1 / 80
         first = None
         clock("variants")
         for j, row in enumerate(rows):
@@ -186,6 +186,10 @@ def _evaluate(case: Case, inputs, runs: dict, tally: Tally, clock: Clock) -> Fin
         found = case.findings(inputs, value, bound, runs)
     except Unknown as error:
         tally.unjudged[f"the reference does not know {error}"] += 1
+        found = []
+    except Exception as error:
+        tally.unjudged[f"the reference failed: {type(error).__name__}: {str(error)[:200]}"] += 1
+        tally.unjudged_program = case.program.source()
         found = []
     clock("reference")
     return found[0] if found else None
@@ -256,6 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{tally.violating} programs in violation, {len(tally.crashes)} kinds of crash, {tally.refused} refused, "
         f"{tally.infinite} infinite though the run is finite"
     )
+    if getattr(tally, "unjudged_program", None):
+        print("--- the reference failed on\n" + tally.unjudged_program)
     print("seconds:", {k: round(v) for k, v in tally.seconds.items()}, "unjudged:", dict(tally.unjudged))
     for crash in tally.crashes:
         print(f"--- crash: {crash['error']}\n{crash['program']}")

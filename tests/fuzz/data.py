@@ -26,7 +26,7 @@ def _array(rng, x: Value, kind: str) -> np.ndarray:
     if kind == "normal":
         return normal
     if kind == "constant rows":
-        return rows + rng.choice([1.0, 4.0]) * eps * normal
+        return rows * (1 + rng.choice([1.0, 4.0]) * eps * normal)
     if kind == "nearly equal":
         return rng.normal() * (1 + 2 * eps * normal)
     if kind == "cancelling":

@@ -10,8 +10,15 @@ from tests.fuzz.programs import Program, Value
 
 DTYPES = ("float32", "float32", "float32", "float32", "float32", "float32", "float32", "float64", "bfloat16", "float16")
 SHAPES = ((3, 4), (2, 3), (4, 4), (2, 6), (8, 3), (4, 2), (1, 5), (5,), (8,), (2, 2, 3))
+LARGE = ((8, 12), (16,), (32,), (4, 16), (16, 4))
+"""Where a compiler begins to use vectors, and several of them at once."""
 WEIGHTS = np.array([w for w, _ in OPERATIONS])
 RULES = [rule for _, rule in OPERATIONS]
+SPECIAL = (
+    *[operations.no_op] * 4, *[operations.centred] * 4, *[operations.constant] * 2, operations.loop, operations.product,
+    operations.binary, operations.reduction,
+)  # fmt: skip
+"""What begins a program that goes on to compare two readings of one value."""
 
 
 def program(rng: np.random.Generator, dtype: str | None = None) -> Program:
@@ -19,19 +26,22 @@ def program(rng: np.random.Generator, dtype: str | None = None) -> Program:
     dtype = dtype or str(rng.choice(DTYPES))
     pool = Pool(rng, dtype, extreme=float(rng.choice([0.0, 0.1, 0.4])))
     inputs = _inputs(rng, dtype)
+    pool.largest = max(operations.LARGEST, inputs[0].size)
     pool.values += inputs
     statements: list = []
-    special = rng.random()
-    if special < 0.4:
-        _add(pool, statements, operations.no_op if special < 0.25 else operations.centred)
-    target = int(rng.integers(2, 5) if special < 0.4 else rng.integers(4, 15))
-    tries = 0
-    while len(statements) < target and tries < 60:
-        tries += 1
+    special = rng.random() < 0.5
+    if special:
+        _add(pool, statements, SPECIAL[rng.integers(len(SPECIAL))])
+    first = statements[0].out if statements else None
+    target = len(statements) + int(rng.integers(0, 3) if special else rng.integers(4, 13))
+    for _ in range(60):
+        if len(statements) >= target:
+            break
         _add(pool, statements, RULES[rng.choice(len(RULES), p=WEIGHTS / WEIGHTS.sum())])
-    if special < 0.4 or rng.random() < 0.3:
+    if special or rng.random() < 0.3:
         for _ in range(4):
-            if _add(pool, statements, operations.difference):
+            chosen = first if rng.random() < 0.5 else statements[-1].out if statements else None
+            if _add(pool, statements, lambda p, x=chosen: operations.difference(p, x)):
                 break
     if not statements:
         return program(rng, dtype)
@@ -65,7 +75,8 @@ def _joined(pool: Pool, made: Program) -> Program:
 
 
 def _inputs(rng, dtype: str) -> list[Value]:
-    shape = SHAPES[rng.integers(len(SHAPES))]
+    choices = LARGE if rng.random() < 0.08 else SHAPES
+    shape = choices[rng.integers(len(choices))]
     shapes = [shape]
     if rng.random() < 0.6:
         shapes.append(shape if rng.random() < 0.6 else shape[1:] if len(shape) > 1 else shape)

@@ -45,7 +45,7 @@ class Long:
     functions: dict[str, Callable] = {
         "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
         "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt, "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "tan": np.tan,
-        "sinh": np.sinh, "cosh": np.cosh, "atan": np.arctan, "asinh": np.arcsinh,
+        "sinh": np.sinh, "cosh": np.cosh, "atan": np.arctan, "asinh": np.arcsinh, "asin": np.arcsin, "acos": np.arccos, "atanh": np.arctanh, "acosh": np.arccosh,
         "logistic": lambda x: 1 / (1 + np.exp(-x)),
         "erf": lambda x: special.erf(x.astype(float)).astype(np.longdouble),
         "erfc": lambda x: special.erfc(x.astype(float)).astype(np.longdouble),
@@ -134,6 +134,16 @@ def _whole(f):
     return lambda x: x if CONTEXT.isinf(x) else f(x)
 
 
+def _inside(f):
+    return lambda x: f(x) if abs(x) <= 1 else NAN
+
+
+def _atanh(x):
+    if abs(x) < 1:
+        return CONTEXT.atanh(x)
+    return x * INF if abs(x) == 1 else NAN
+
+
 def _cbrt(x):
     return CONTEXT.sign(x) * CONTEXT.cbrt(abs(x))
 
@@ -171,7 +181,7 @@ class Multiple:
             "log1p": lambda x: CONTEXT.log1p(x) if x > -1 and not CONTEXT.isinf(x) else _log(1 + x),
             "rsqrt": lambda x: _divide(CONTEXT.mpf(1), _sqrt(x)) if x >= 0 else NAN,
             "tanh": _tanh, "sin": _wave(CONTEXT.sin), "cos": _wave(CONTEXT.cos), "tan": _wave(CONTEXT.tan),
-            "sinh": _sinh, "cosh": lambda x: (_exp(x) + _exp(-x)) / 2, "atan": CONTEXT.atan, "asinh": CONTEXT.asinh,
+            "sinh": _sinh, "cosh": lambda x: (_exp(x) + _exp(-x)) / 2, "atan": CONTEXT.atan, "asinh": CONTEXT.asinh, "asin": _inside(CONTEXT.asin), "acos": _inside(CONTEXT.acos), "atanh": _atanh,
             "logistic": lambda x: 1 / (1 + _exp(-x)),
             "erf": lambda x: CONTEXT.erf(x) if abs(x) < 1e4 else CONTEXT.sign(x), "erfc": _erfc,
             "floor": _whole(CONTEXT.floor), "ceil": _whole(CONTEXT.ceil), "sign": CONTEXT.sign, "abs": abs,

@@ -50,7 +50,7 @@ class Reference:
 
     def run(self, program, inputs: Sequence) -> list:
         jaxpr, consts = (program.jaxpr, program.consts) if isinstance(program, ClosedJaxpr) else (program, ())
-        env = dict(zip(jaxpr.invars, inputs))
+        env = dict(zip(jaxpr.invars, map(np.asarray, inputs)))
         env.update((v, self.enter(c, v.aval.dtype)) for v, c in zip(jaxpr.constvars, consts))
 
         def read(atom):
@@ -210,7 +210,7 @@ def rounded(self, eqn, x):
     f = self.numbers.functions
     low = f["floor"](x)
     rest = x - low
-    if "EVEN" in str(eqn.params["rounding_method"]):
+    if "EVEN" in repr(eqn.params["rounding_method"]):
         half = self.numbers.divide(low, self.numbers.array(np.full(np.shape(low), 2.0)))
         odd = np.asarray(f["floor"](half) != half, bool)
     else:
@@ -246,7 +246,7 @@ def dot_general(self, eqn, a, b):
     left = a.transpose(*ba, *fa, *ca).reshape(math.prod(batch), math.prod(rows), terms)
     right = b.transpose(*bb, *cb, *fb).reshape(math.prod(batch), terms, math.prod(columns))
     out = np.sum(left[:, :, :, None] * right[:, None, :, :], axis=2)
-    return out.reshape(*batch, *rows, *columns)
+    return np.asarray(out).reshape((*batch, *rows, *columns))
 
 
 def total(x, axes):
@@ -304,9 +304,10 @@ def scatter_add(self, eqn, x, indices, updates):
     """The matrix of zeros and ones that carries updates to their targets, found by JAX."""
     key = (id(eqn), np.asarray(indices).tobytes())
     if key not in self.maps:
-        eye = jnp.eye(updates.size, dtype=jnp.float32).reshape(updates.size, *updates.shape)
+        dtype = eqn.outvars[0].aval.dtype
+        eye = jnp.eye(updates.size, dtype=dtype).reshape((updates.size, *updates.shape))
         where = jnp.asarray(indices)
-        zeros = jnp.zeros(x.shape, jnp.float32)
+        zeros = jnp.zeros(x.shape, dtype)
         self.maps[key] = np.asarray(jax.vmap(lambda u: eqn.primitive.bind(zeros, where, u, **eqn.params))(eye))
     out = x
     for hit, value in zip(self.maps[key], updates.ravel()):
@@ -414,7 +415,7 @@ def lu(self, eqn, a) -> list:
             x[[k, best]] = x[[best, k]]
             perm[k], perm[best] = perm[best], perm[k]
             for i in range(k + 1, m):
-                x[i, k] = self.numbers.divide(x[i, k], x[k, k])
+                x[i, k] = self.numbers.divide(x[i, k], x[k, k])[()]
                 x[i, k + 1 :] = x[i, k + 1 :] - x[i, k] * x[k, k + 1 :]
         pivots.append(pivot)
         orders.append(perm)
@@ -430,7 +431,7 @@ def cholesky(self, eqn, a):
         for j in range(n):
             x[j, j] = root(np.asarray(x[j, j] - sum(x[j, k] * x[j, k] for k in range(j))))[()]
             for i in range(j + 1, n):
-                x[i, j] = self.numbers.divide(x[i, j] - sum(x[i, k] * x[j, k] for k in range(j)), x[j, j])
+                x[i, j] = self.numbers.divide(x[i, j] - sum(x[i, k] * x[j, k] for k in range(j)), x[j, j])[()]
                 x[j, i] = x[j, i] * 0
     return flat.reshape(a.shape)
 
@@ -448,6 +449,7 @@ RULES: dict[str, Callable] = {
     "abs": lambda self, eqn, a: np.abs(a),
     "sign": lambda self, eqn, a: np.sign(a),
     "square": lambda self, eqn, a: a * a,
+    "one_minus_square": lambda self, eqn, a: 1 - a * a,
     "div": div,
     "rem": rem,
     "integer_pow": integer_pow,
@@ -461,6 +463,9 @@ RULES: dict[str, Callable] = {
     "ge": compared(np.greater_equal),
     "eq": compared(np.equal),
     "ne": compared(np.not_equal),
+    "shift_left": lambda self, eqn, a, b: a << b,
+    "shift_right_logical": lambda self, eqn, a, b: (a.view(f"u{a.itemsize}") >> b.view(f"u{a.itemsize}")).view(a.dtype),
+    "shift_right_arithmetic": lambda self, eqn, a, b: a >> b,
     "and": lambda self, eqn, a, b: a & b,
     "or": lambda self, eqn, a, b: a | b,
     "xor": lambda self, eqn, a, b: a ^ b,
@@ -490,7 +495,9 @@ RULES: dict[str, Callable] = {
     "rev": lambda self, eqn, x: np.flip(x, tuple(eqn.params["dimensions"])),
     "concatenate": lambda self, eqn, *xs: np.concatenate(xs, eqn.params["dimension"]),
     "stack": lambda self, eqn, *xs: np.stack(xs, eqn.params["axis"]),
+    "unstack": lambda self, eqn, x: list(np.moveaxis(x, eqn.params["axis"], 0)),
     "split": lambda self, eqn, x: np.split(x, np.cumsum(eqn.params["sizes"])[:-1], eqn.params["axis"]),
+    "platform_index": lambda self, eqn: next(i for i, p in enumerate(eqn.params["platforms"]) if p is None or "cpu" in p),
     "iota": lambda self, eqn: iota(self, eqn),
     "pad": pad,
     "slice": cut,
