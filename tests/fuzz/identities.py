@@ -1,0 +1,299 @@
+"""Random identities against their verdicts: `python -m tests.fuzz.identities --count N --seed S --json FILE`.
+
+Half are true, half false by one changed operation. An oracle of 600 bits decides which: it evaluates both programs at
+many points. A violation is a proof of programs that differ somewhere, a refutation of programs that are equal, or a
+counterexample at which they do not differ. Exit status 1 where one is found.
+"""
+
+import argparse
+import inspect
+import json
+import os
+import re
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from dualform.prove import Input, identical
+from dualform.prove.primes import SAFE_PRIMES
+from tests.fuzz import algebra
+from tests.fuzz.families import FAMILIES
+from tests.fuzz.oracle import Difference, Oracle
+
+SLOT = re.compile("«([^»]*)»")
+
+
+def multiplied(x, count: int):
+    """x times the first primes of the engine's list, each written with constants that a float32 holds."""
+    for prime in SAFE_PRIMES[:count]:
+        y = x * 0
+        for k in (60, 40, 20, 0):
+            y = y * 2.0**20 + x * float((prime >> k) & ((1 << 20) - 1))
+        x = y
+    return x
+
+
+NAMES = {
+    "jax": jax, "jnp": jnp, "lax": lax, "np": np, "Input": Input, "SAFE_PRIMES": SAFE_PRIMES, "multiplied": multiplied
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two programs as source, with the inputs that they take."""
+
+    kind: str
+    inputs: str
+    f: str
+    g: str
+    meant: bool | None
+
+    def build(self) -> tuple[Callable, Callable, tuple]:
+        return tuple(eval(x, dict(NAMES)) for x in (self.f, self.g, self.inputs))
+
+    def source(self, trials: int, seed: int) -> str:
+        """A program that shows the verdict."""
+        head = "import jax, jax.numpy as jnp, numpy as np\nfrom jax import lax\nfrom dualform.prove import Input, identical\n"
+        if "multiplied" in self.f:
+            head += f"from dualform.prove.primes import SAFE_PRIMES\n{inspect.getsource(multiplied)}"
+        return f"{head}f = {self.f}\ng = {self.g}\nprint(identical(f, g, *{self.inputs}, trials={trials}, seed={seed}))"
+
+
+def generated(rng: np.random.Generator) -> Pair:
+    """A random pair: half true, half false by one change."""
+    meant = bool(rng.random() < 0.5)
+    return _algebraic(rng, meant) if rng.random() < 0.5 else _written(rng, meant)
+
+
+def _algebraic(rng, meant: bool) -> Pair:
+    exp = bool(rng.random() < 0.35)
+    e = algebra.random(rng, int(rng.integers(2, 5)), exp)
+    other = algebra.rewritten(rng, e, int(rng.integers(1, 7)))
+    if not meant:
+        for _ in range(8):
+            new = algebra.changed(rng, other)
+            if new is not None:
+                other = new
+                break
+    shape = f"({algebra.N}, {algebra.N})"
+    zero = f"jnp.zeros({shape})"
+    head = f"lambda {', '.join(algebra.VARS)}: {zero} + "
+    kind = "exponential algebra" if "exp" in algebra.render(e) else "algebra"
+    return Pair(kind, f"({', '.join([shape] * 3)})", head + algebra.render(e), head + algebra.render(other), meant)
+
+
+def _written(rng, meant: bool) -> Pair:
+    kind, inputs, f, g = FAMILIES[rng.integers(len(FAMILIES))]
+    numbers = {"{n}": str(rng.choice([1, 3, 6, 64], p=[0.4, 0.3, 0.27, 0.03])), "{k}": str(rng.integers(1, 4)), "{a}": str(rng.choice([0.1, 0.5, -0.7]))}
+    for hole, value in numbers.items():
+        f, g = f.replace(hole, value), g.replace(hole, value)
+    slots = [(side, i) for side, text in enumerate((f, g)) for i in range(len(SLOT.findall(text)))]
+    wrong = slots[rng.integers(len(slots))] if slots and not meant else None
+    f, g = (_filled(rng, text, wrong[1] if wrong and wrong[0] == side else None) for side, text in enumerate((f, g)))
+    meaning = None if not slots else meant
+    names = SLOT.sub("", f).split(":")[0].removeprefix("lambda ").split(", ")
+    if rng.random() < 0.5:
+        f, g = _around(rng, kind, inputs, names, f, g)
+    return Pair(kind, inputs, f, g, meaning)
+
+
+def _filled(rng, text: str, wrong: int | None) -> str:
+    count = iter(range(99))
+
+    def choose(match):
+        right, *others = match.group(1).split("|")
+        return str(rng.choice(others)) if next(count) == wrong else right
+
+    return SLOT.sub(choose, text)
+
+
+AROUND = (
+    "2.0 * {}", "{} - 1", "({}, 0.5)", "jnp.sum({})", "({} * 1.0, {})", "{} ** 2", "-({})", "jnp.ravel({})[::-1]",
+    "jax.tree.map(lambda v: v + 1, {{'a': {}}})", "jnp.where(True, {}, 0.)", "0.3 * {} + 0.1",
+)  # fmt: skip
+BEFORE = ("2 * {}", "{} - 1", "-{}", "{} * {}", "{} + {}", "0.5 * {}", "1 + {} * {}", "{}[::-1]")
+
+
+def _around(rng, kind: str, inputs: str, names: list[str], f: str, g: str) -> tuple[str, str]:
+    """Both programs in the same surroundings: what follows them, or what comes before."""
+    list_of = ", ".join(names)
+    if kind != "dtype" and rng.random() < 0.6:
+        after = str(rng.choice(AROUND))
+        f, g = (f"lambda {list_of}: {after.replace('{}', f'({h})({list_of})')}".replace("{{", "{").replace("}}", "}") for h in (f, g))
+    if "Input" not in inputs and "jnp" not in inputs and ", ()" not in inputs and rng.random() < 0.4:
+        i = int(rng.integers(len(names)))
+        before = str(rng.choice(BEFORE)).replace("{}", names[i])
+        call = ", ".join(before if j == i else n for j, n in enumerate(names))
+        f, g = (f"lambda {list_of}: ({h})({call})" for h in (f, g))
+    return f, g
+
+
+@dataclass
+class Tally:
+    """What a run has seen."""
+
+    pairs: int = 0
+    verdicts: Counter = field(default_factory=Counter)
+    undecided: Counter = field(default_factory=Counter)
+    true: Counter = field(default_factory=Counter)
+    reasons: Counter = field(default_factory=Counter)
+    violations: list = field(default_factory=list)
+    crashes: list = field(default_factory=list)
+    skipped: Counter = field(default_factory=Counter)
+    unkept: Counter = field(default_factory=Counter)
+    slowest: list = field(default_factory=list)
+    seconds: Counter = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.violations or self.crashes)
+
+    def to_dict(self) -> dict:
+        rates = {kind: {"true": n, "undecided": self.undecided[kind] / n} for kind, n in self.true.most_common()}
+        return {
+            "jax": jax.__version__,
+            "pairs": self.pairs,
+            "verdicts": {f"{truth}: {verdict}": n for (truth, verdict), n in sorted(self.verdicts.items())},
+            "undecided among true": rates,
+            "reasons": dict(self.reasons.most_common()),
+            "violations": self.violations,
+            "crashes": self.crashes,
+            "skipped": dict(self.skipped),
+            "meant otherwise than the oracle finds": dict(self.unkept),
+            "slowest": sorted(self.slowest, key=lambda x: -x[0])[:10],
+            "seconds": dict(self.seconds),
+        }
+
+
+def explore(count: int, seed: int, prove: Callable = identical, progress=None) -> Tally:
+    """Runs the fuzzer on some prover."""
+    tally = Tally()
+    warnings.simplefilter("ignore")
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        judge(rng, generated(rng), prove, tally, (seed, number), progress)
+        if progress is not None:
+            progress.update(progress.task_ids[0], completed=number + 1, violating=len(tally.violations))
+    return tally
+
+
+def judge(rng, pair: Pair, prove: Callable, tally: Tally, place: Any = None, progress=None) -> None:
+    """One pair: the verdict against the oracle."""
+    tally.pairs += 1
+    start = time.perf_counter()
+    try:
+        f, g, inputs = pair.build()
+        oracle = Oracle(f, g, inputs)
+        difference = oracle.search(rng)
+    except Exception as error:
+        tally.skipped[f"{type(error).__name__}: {str(error)[:80]}"] += 1
+        return
+    middle = time.perf_counter()
+    tally.seconds["oracle"] += middle - start
+    trials, seed = int(rng.choice([3, 3, 3, 2, 5])), int(rng.integers(100))
+    truth = "different" if difference else "equal"
+    if pair.meant is not None and pair.meant == (difference is not None):
+        tally.unkept[f"{pair.kind}, meant {'true' if pair.meant else 'false'}"] += 1
+    try:
+        certificate = prove(f, g, *inputs, trials=trials, seed=seed)
+    except ValueError as error:
+        tally.verdicts[truth, "refused input"] += 1
+        tally.reasons[f"ValueError: {str(error)[:90]}"] += 1
+        return
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{type(error).__name__}: {str(error)[:200]} at {Path(at.filename).name}:{at.lineno}"
+        if message not in {c["error"] for c in tally.crashes}:
+            tally.crashes.append({"error": message, "program": pair.source(trials, seed)})
+        tally.verdicts[truth, "crash"] += 1
+        return
+    seconds = time.perf_counter() - middle
+    tally.seconds["prover"] += seconds
+    tally.slowest = sorted([*tally.slowest, (round(seconds, 2), pair.f, pair.g)], key=lambda x: -x[0])[:10]
+    verdict = {True: "proved", False: "refuted", None: "undecided"}[certificate.equal]
+    tally.verdicts[truth, verdict] += 1
+    if difference is None:
+        tally.true[pair.kind] += 1
+        if certificate.equal is None:
+            tally.undecided[pair.kind] += 1
+            tally.reasons[f"{pair.kind}: {re.sub(' [(].*', '', str(certificate.reason))[:90]}"] += 1
+    broken = _broken(rng, oracle, difference, certificate)
+    if broken is not None:
+        text = f"{pair.source(trials, seed)}\n# {broken[0]}: {broken[1]}\n# {certificate}"
+        tally.violations.append({"kind": pair.kind, "what": broken[0], "at": place, "program": text})
+        if progress is not None:
+            progress.console.print(f"\n--- {pair.kind}, pair {place}\n{text}", markup=False, soft_wrap=True)
+
+
+def _broken(rng, oracle: Oracle, difference: Difference | None, certificate) -> tuple[str, str] | None:
+    """What is wrong with a certificate, if anything."""
+    if certificate.equal is True and difference is not None:
+        if getattr(certificate, "complete", True) is False:  # proved on cells of its inputs only
+            return None
+        if getattr(certificate, "conditions", ()):  # proved where nothing is singular
+            difference = oracle.search(rng, 24, regular=True)
+        if difference is None:
+            return None
+        point = [np.asarray(x).tolist() for x in difference.inputs]
+        return "proved although different", f"f = {difference.f}, g = {difference.g} at {point} ({difference.where})"
+    if certificate.equal is False:
+        point = certificate.counterexample.inputs if certificate.counterexample is not None else None
+        if point is None:
+            return None if difference else ("refuted although equal", "no counterexample")
+        leaves = [np.asarray(x, None if np.asarray(x).dtype.kind in "iubc" else float) for x in jax.tree.leaves(point, is_leaf=_array)]
+        try:
+            there = oracle.differs(leaves, True)
+        except Exception as error:
+            return ("counterexample is no point", repr(error)) if difference is None else None
+        if there is None:
+            what = "refuted although equal" if difference is None else "a counterexample at which nothing differs"
+            return what, f"{[x.tolist() for x in leaves]}"
+    return None
+
+
+def _array(x) -> bool:
+    """A nested list of numbers is one input."""
+    while isinstance(x, list) and x:
+        x = x[0]
+    return not isinstance(x, tuple | dict)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.identities", description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where to write what was seen")
+    options = parser.parse_args(arguments)
+    columns = "{task.description} {task.completed}/{task.total} pairs, {task.fields[violating]} violations"
+    with Progress(TextColumn(columns), TimeElapsedColumn(), disable=not sys.stderr.isatty()) as progress:
+        progress.add_task("identities", total=options.count, violating=0)
+        tally = explore(options.count, options.seed, progress=progress)
+    report = {"seed": options.seed, **tally.to_dict()}
+    if options.json:
+        part = options.json.with_suffix(".part")
+        part.write_text(json.dumps(report, indent=1, default=str))
+        part.replace(options.json)
+    for crash in tally.crashes:
+        print(f"--- crash: {crash['error']}\n{crash['program']}")
+    print(f"jax {jax.__version__}: {tally.pairs} pairs, {len(tally.violations)} violations, {len(tally.crashes)} crashes")
+    for name in ("verdicts", "undecided among true", "skipped", "seconds"):
+        print(f"{name}: {report[name]}")
+    return int(tally.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
