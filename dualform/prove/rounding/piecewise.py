@@ -7,6 +7,8 @@ of each) and q in (R2) covers the hull of both branches.
 A comparison that rounding can flip becomes `Doubtful`; `select_n` takes hulls there, and nothing else may use it.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jax.lax import RoundingMethod
 
@@ -192,8 +194,8 @@ def half_away(x):
     return np.sign(x) * np.floor(np.abs(x) + 0.5)
 
 
-ROUNDERS = {"floor": np.floor, "ceil": np.ceil}
-ROUND = {RoundingMethod.AWAY_FROM_ZERO: half_away, RoundingMethod.TO_NEAREST_EVEN: np.rint}
+ROUNDERS: dict[str, Callable] = {"floor": np.floor, "ceil": np.ceil}
+ROUND: dict[RoundingMethod, Callable] = {RoundingMethod.AWAY_FROM_ZERO: half_away, RoundingMethod.TO_NEAREST_EVEN: np.rint}
 
 
 def integral(tape: Tape, eqn, x: Node) -> list:
