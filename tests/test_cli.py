@@ -1,6 +1,7 @@
 """The command line: exit codes, files, messages. `main` is called in this process; one test starts a real one."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ def test_verify_prints_a_table_and_writes_json_and_a_plot(capsys, tmp_path):
     assert err == ""  # no progress bar in a pipe
     data = json.loads(report.read_text())
     assert data["passed"] and data["seed"] == 0 and data["quick"] is True
+    assert f"seed 0, proofs' seed {data['proof_seed']})" in out.replace("\n", " ")
     assert {r["stamp"] for r in data["results"]} == {"proved", "bounded", "measured"}
     proved = next(r for r in data["results"] if r["stamp"] == "proved")
     assert 0 < proved["failure_probability"] < 1e-12
@@ -36,6 +38,28 @@ def test_verify_prints_a_table_and_writes_json_and_a_plot(capsys, tmp_path):
     assert 0 <= bounded["worst"] <= 1 and all(d["bound"] > 0 for d in bounded["details"])
     assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size > 10_000
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.png", "report.json"]  # nothing temporary is left
+
+
+def proofs_of(capsys, path, *options):
+    """The seed of the proofs and all results, of a quick run on one law."""
+    status, out, err = run(capsys, "verify", "--quick", "--only", "L4", "--json", path, *options)
+    assert status == cli.OK, out + err
+    data = json.loads(path.read_text())
+    for result in data["results"]:
+        del result["seconds"]
+    return data["seed"], data["proof_seed"], data["results"]
+
+
+def test_proofs_draw_from_the_system_and_are_repeated_by_their_seed(capsys, tmp_path):
+    """Data have the seed 0 unless another is given: what was bounded or measured does not change from run to run."""
+    seed, proof_seed, first = proofs_of(capsys, tmp_path / "1.json")
+    _, another, second = proofs_of(capsys, tmp_path / "2.json")
+    assert seed == 0 and proof_seed != another
+    assert [r == s for r, s in zip(first, second, strict=True)] == [r["stamp"] != "proved" for r in first]
+    assert proofs_of(capsys, tmp_path / "3.json", "--proof-seed", proof_seed) == (0, proof_seed, first)
+    seed, proof_seed, third = proofs_of(capsys, tmp_path / "4.json", "--seed", 5)
+    assert (seed, proof_seed) == (5, 5) and third != first
+    assert all(d["seed"] == 5 for r in third if r["stamp"] == "proved" for d in r["details"])
 
 
 def test_verify_can_be_limited_to_one_rule(capsys, tmp_path):
@@ -58,6 +82,8 @@ def test_a_law_that_fails_gives_status_1_and_a_script_that_reproduces_it(capsys,
     assert status == cli.FAILED
     assert "failed" in out and "1 of 1 stamps not earned" in out and "To reproduce:" in out
     script = out.split("To reproduce:\n\n")[1]
+    seed = re.search(r"proofs'\s+seed (\d+)", out)[1]
+    assert f"seed={seed}, " in script
     monkeypatch.setattr("dualform.laws.find", lambda label: [broken("proved")])
     exec(compile(script, "script", "exec"), {})
     assert "refuted" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What rests on drawing the primes: programs that vanish modulo known primes, seeds, and what is stated."""
+"""What rests on drawing primes: programs that vanish modulo those that somebody knows, seeds, and what is stated."""
 
 import json
 import math
@@ -35,11 +35,10 @@ def times_all(x, numbers):
     return x
 
 
-def times_many(x, numbers):
-    """The same in a loop over digits."""
-    digits = jnp.array([[float(n >> k & 2**20 - 1) for k in (60, 40, 20, 0)] for n in numbers])
-    step = lambda x, d: (((x * d[0] * 2.0**20 + x * d[1]) * 2.0**20 + x * d[2]) * 2.0**20 + x * d[3], None)  # noqa: E731
-    return lax.scan(step, x, digits)[0]
+def times_many(x, numbers, scale: float = 1.0):
+    """The same with all numbers at once, each times a scale."""
+    a, b, c, d = jnp.array([[float(n >> k & 2**20 - 1) for n in numbers] for k in (60, 40, 20, 0)])
+    return x * jnp.prod((((a * 2.0**20 + b) * 2.0**20 + c) * 2.0**20 + d) * scale)
 
 
 def bits(numbers) -> float:
@@ -69,6 +68,15 @@ def test_the_product_of_earlier_primes_is_not_zero(count, trials):
     assert certificate.equal is not True
     one_more = identical(lambda x: x + times_many(x, EARLIER[:count]), lambda x: x, (), trials=trials)
     assert one_more.equal is not True
+    # the same number of a size that float64 can show
+    assert identical(lambda x: times_many(x, EARLIER[:count], 2.0**-60), zero, (), trials=trials).equal is False
+
+
+@pytest.mark.parametrize("times_all", [times_all, times_many])
+def test_whoever_knows_the_primes_can_write_what_passes(known, times_all):
+    """The programs above are exact: they do vanish modulo their primes. So nobody may know those of a proof."""
+    assert identical(lambda x: times_all(x, known[1:]), zero, ()).equal is True
+    assert identical(lambda x: times_all(x, known[1:3]), zero, ()).equal is not True
 
 
 @pytest.mark.parametrize("seed", range(3))

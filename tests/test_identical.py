@@ -714,7 +714,10 @@ BAD = {
     "half-a-trial": (lambda: identical(same, same, (2,), trials=1.5), "trials: expected an integer"),
     "too-many-trials": (lambda: identical(same, same, (2,), trials=1001), "trials: expected an integer from 1 to 1000"),
     "negative-seed": (lambda: identical(same, same, (2,), seed=-1), "seed: expected a non-negative integer, or None"),
-    "fractional-seed": (lambda: identical(same, same, (2,), seed=0.5), "seed: expected a non-negative integer, or"),
+    "fractional-seed": (
+        lambda: identical(same, same, (2,), seed=0.5),
+        "seed: expected a non-negative integer, or None",
+    ),
     "degree-of-no-function": (lambda: degree(3, (2,)), "f: expected a function"),
 }
 

@@ -119,7 +119,7 @@ def _weighed(known: Certificate, size: Sizes) -> Certificate:
     if rate <= RATE and chance <= CERTAIN:
         return replace(known, equal=True, failure_probability=chance, over_rationals=rational)
     large = f"degree bound too large: {size.degree:.3g}"
-    if size.modular <= CERTAIN:
+    if size.modular < 0.5 * rate:
         large = f"too few trials for coefficients of up to {size.height:.3g} bits"
     reason = f"{large}, so a trial fails with probability {rate:.1e}"
     if rate <= RATE:
