@@ -1,5 +1,7 @@
 """`identical` proves nothing that holds nowhere, answers no question that data decide, and says where a proof holds."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -249,8 +251,7 @@ def test_conditions_are_merged_and_capped_in_print():
     certificate = proved(f, lambda x: f(1 * x), (2,))
     (condition,) = certificate.conditions
     assert condition.count("test_soundness.py") == 5
-    assert str(certificate).count("test_soundness.py") == 3
-    assert "2 more lines" in str(certificate)
+    assert re.search(r"\(test_soundness\.py:\d+, \d+, \d+, 2 more lines\)", str(certificate))
 
 
 def test_an_empty_condition_is_named():
