@@ -294,6 +294,26 @@ def test_true_identities_are_proved(name):
     proved(f, g, *inputs)
 
 
+CONDITIONS = {
+    "removable-singularity": "where no denominator is zero",
+    "square-of-a-root": "where the argument of sqrt is not negative",
+    "square-of-a-reciprocal-root": "where the argument of rsqrt is positive",
+    "sherman-morrison": "where no denominator is zero",
+    "exp-of-quotients": "where no denominator is zero",
+    "determinant-of-vandermonde": None,
+    "four-squares": None,
+    "delta-rule": None,
+    "unknown-functions": None,
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_proofs_say_where_they_hold(name):
+    found = proved(*TRUE[name]).conditions
+    expected = CONDITIONS[name]
+    assert found == () if expected is None else any(condition.startswith(expected) for condition in found)
+
+
 @pytest.mark.parametrize("name", ["delta-rule-with-state", "softmax-convex-split", "push-through"])
 def test_their_vector_jacobian_products_are_proved_too(name):
     f, g, *shapes = TRUE[name]

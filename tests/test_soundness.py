@@ -1,5 +1,7 @@
 """`identical` proves nothing that holds nowhere, answers no question that data decide, and says where a proof holds."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from jax import lax
 from soundness import differ_in_floats, not_proved, proved
 
-from dualform.prove import Input, ProofError, degree, enclosure, modular
+from dualform.prove import Input, ProofError, degree, domains, enclosure, modular
+from dualform.prove.modular.elementwise import OPAQUE
 
 
 def zero(*arguments):
@@ -249,8 +252,7 @@ def test_conditions_are_merged_and_capped_in_print():
     certificate = proved(f, lambda x: f(1 * x), (2,))
     (condition,) = certificate.conditions
     assert condition.count("test_soundness.py") == 5
-    assert str(certificate).count("test_soundness.py") == 3
-    assert "2 more lines" in str(certificate)
+    assert re.search(r"\(test_soundness\.py:\d+, \d+, \d+, 2 more lines\)", str(certificate))
 
 
 def test_an_empty_condition_is_named():
@@ -261,6 +263,16 @@ def test_an_empty_condition_is_named():
 def test_a_point_can_be_shown_for_whatever_can_be_proved():
     """Balls know every primitive that residues know."""
     assert set(modular.RULES) <= set(enclosure.RULES)
+
+
+TOTAL = {
+    "tanh", "logistic", "cbrt", "sin", "cos", "atan", "sinh", "cosh", "asinh", "erf", "erfc", "exp2",
+}  # fmt: skip
+
+
+def test_every_unknown_function_has_a_domain_or_is_known_to_be_finite_everywhere():
+    """A function that is added to the engine must be put into one of the two."""
+    assert set(OPAQUE) - TOTAL == set(domains.DOMAINS)
 
 
 def test_a_triangle_of_ones_divides_by_nothing():

@@ -76,6 +76,13 @@ def shown(given: Sequence[str]) -> str:
         what, _, places = condition.removesuffix(")").partition(" (")
         lines = places.split(", ") if places else []
         more = [f"{len(lines) - SHOWN} more lines"] if len(lines) > SHOWN else []
-        short.append(f"{what} ({', '.join([*lines[:SHOWN], *more])})" if lines else what)
+        short.append(f"{what} ({', '.join([*_merged(lines[:SHOWN]), *more])})" if lines else what)
     more = [f"{len(given) - SHOWN} more conditions"] if len(given) > SHOWN else []
     return "; ".join([*short, *more])
+
+
+def _merged(lines: Sequence[str]) -> list[str]:
+    """The file of a line is left out where the line before it is of the same file."""
+    files = [line.rpartition(":")[0] for line in lines]
+    numbers = [line.rpartition(":")[2] for line in lines]
+    return [number if i and files[i] == files[i - 1] else lines[i] for i, number in enumerate(numbers)]

@@ -45,12 +45,13 @@ class Enclosure:
     def balls(self, *operands) -> list[Ball]:
         return [self.lift(x) if isinstance(x, np.ndarray) else x for x in operands]
 
-    def decided(self, eqn, *operands) -> list[Ball]:
-        """Operands of a comparison, which must be defined."""
-        found = self.balls(*operands)
-        if any(x.bad.any() for x in found):
+    def ends(self, eqn, x) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Least and largest value, and where neither is known: an error where `eqn` compares them. Constants may be
+        infinite."""
+        low, high, bad = (x, x, np.isnan(x)) if isinstance(x, np.ndarray) else (x.low, x.high, x.bad)
+        if eqn is not None and bad.any():
             raise ZeroDenominator(f"an undefined value is compared ({where(eqn)})")
-        return found
+        return low, high, bad
 
 
 def enclose(program: Program, inputs: list[np.ndarray], any_pivots: bool = False) -> list[Ball | np.ndarray]:

@@ -142,9 +142,9 @@ def compare(m, eqn, a, b):
     """Decided where the balls do not meet, or are points."""
     name = eqn.primitive.name
     same = a is b
-    a, b = m.decided(eqn, a, b)
-    less, more, equal = a.high < b.low, a.low > b.high, (a.low == b.high) & (a.high == b.low) | same
-    not_less, not_more = (a.low >= b.high) | same, (a.high <= b.low) | same
+    (a, a_high, _), (b, b_high, _) = m.ends(eqn, a), m.ends(eqn, b)
+    less, more, equal = a_high < b, a > b_high, (a == b_high) & (a_high == b) | same
+    not_less, not_more = (a >= b_high) | same, (a_high <= b) | same
     yes, no = {
         "lt": (less, not_less), "ge": (not_less, less), "gt": (more, not_more), "le": (not_more, more),
         "eq": (equal, less | more), "ne": (less | more, equal),
@@ -155,9 +155,9 @@ def compare(m, eqn, a, b):
 
 
 def extreme(m, eqn, a, b):
-    a, b = m.balls(a, b)
     pick = np.maximum if eqn.primitive.name == "max" else np.minimum
-    return [between(pick(a.low, b.low), pick(a.high, b.high), a.bad | b.bad)]
+    (low, high, bad), (other_low, other_high, other) = m.ends(None, a), m.ends(None, b)
+    return [between(pick(low, other_low), pick(high, other_high), bad | other)]
 
 
 def absolute(m, eqn, a):
@@ -166,22 +166,21 @@ def absolute(m, eqn, a):
 
 
 def sign(m, eqn, a):
-    (a,) = m.decided(eqn, a)
-    if not np.all((a.low > 0) | (a.high < 0) | (a.rad == 0)):
+    low, high, _ = m.ends(eqn, a)
+    if not np.all((low > 0) | (high < 0) | (low == high)):
         raise unsupported(eqn, m.name, "a sign that rounding decides")
-    return [m.lift(np.sign(a.mid))]
+    return [m.lift(np.sign(low))]
 
 
 def clamp(m, eqn, low, x, high):
-    low, x, high = m.balls(low, x, high)
-    ends = (np.minimum(np.maximum(getattr(x, end), getattr(low, end)), getattr(high, end)) for end in ("low", "high"))
-    least, most = ends
-    return [between(least, most, low.bad | x.bad | high.bad)]
+    (a, a_high, one), (b, b_high, two), (c, c_high, three) = (m.ends(None, y) for y in (low, x, high))
+    least, most = np.minimum(np.maximum(b, a), c), np.minimum(np.maximum(b_high, a_high), c_high)
+    return [between(least, most, one | two | three)]
 
 
 def is_finite(m, eqn, x):
-    (x,) = m.decided(eqn, x)
-    return [np.asarray(x.mid != -np.inf)]
+    low, _, _ = m.ends(eqn, x)
+    return [np.asarray(np.isfinite(low))]
 
 
 def convert(m, eqn, a):
