@@ -37,13 +37,15 @@ TABLE = {
     "polynomial": "unroll?",
     "reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or": "axes",
     "argmax argmin": "axes index_dtype",
-    "cumsum cumprod cummax cummin": "axis reverse",
+    "cumsum cumprod cummax cummin cumlogsumexp": "axis reverse",
     "dot_general": "dimension_numbers",
     "triangular_solve": "left_side lower transpose_a conjugate_a? unit_diagonal",
     "conv_general_dilated": "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count "
         "batch_group_count",
-    "reduce_window_sum": "window_dimensions window_strides padding base_dilation window_dilation",
+    "reduce_window_sum reduce_window_max reduce_window_min":
+        "window_dimensions window_strides padding base_dilation window_dilation",
     "sort": "dimension is_stable? num_keys",
+    "top_k": "k axis? is_stable?",
     "scan": "length reverse jaxpr num_consts? num_carry? ft_in? ft_out? unroll?",
     "while": "cond_jaxpr cond_nconsts body_jaxpr body_nconsts",
     "cond": "branches branches_platforms?",

@@ -195,7 +195,10 @@ def half_away(x):
 
 
 ROUNDERS: dict[str, Callable] = {"floor": np.floor, "ceil": np.ceil}
-ROUND: dict[RoundingMethod, Callable] = {RoundingMethod.AWAY_FROM_ZERO: half_away, RoundingMethod.TO_NEAREST_EVEN: np.rint}
+ROUND: dict[RoundingMethod, Callable] = {
+    RoundingMethod.AWAY_FROM_ZERO: half_away,
+    RoundingMethod.TO_NEAREST_EVEN: np.rint,
+}
 
 
 def integral(tape: Tape, eqn, x: Node) -> list:
