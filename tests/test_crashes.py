@@ -58,16 +58,15 @@ def test_a_callback_leaves_the_question_undecided(f, name):
 
 def test_the_reason_says_why_no_counterexample_was_sought(capfd):
     assert "sought in floats: RuntimeError: nobody answers" in undecided(raising, twice, (3,))
-    assert "sought in floats: RuntimeError: Incorrect output dtype" in undecided(doubled, twice, (3,))
 
 
-def test_a_program_that_refuses_float64_is_no_crash():
+def test_a_program_that_insists_on_its_dtype_runs_in_it():
     def insists(x):
         if x.dtype != jnp.float32:
             raise KeyError("float32 only")
         return jnp.linalg.svd(jnp.outer(x, x))[1]
 
-    assert "sought in floats: KeyError: 'float32 only'" in undecided(insists, twice, (3,))
+    assert "sought in floats" not in undecided(insists, twice, (3,))
 
 
 def test_a_callback_on_constants_is_evaluated_by_jax_unless_it_has_effects():
@@ -107,7 +106,10 @@ def test_random_numbers_belong_outside():
 def test_keys_are_no_inputs():
     with pytest.raises(ValueError, match=r"an input has dtype key<fry>: .* pass them as an input"):
         rounding_bound(lambda key, x: x * jax.random.normal(key, (3,)), KEY, ONES)
-    with pytest.raises(ValueError, match="inputs: got an array of type key<fry>, expected floats"):
+    with pytest.raises(
+        ValueError,
+        match="inputs: expected arrays of floats, .* got key<fry>; draw random numbers outside the functions",
+    ):
         identical(lambda key, x: x, lambda key, x: x, KEY, (3,))
 
 
@@ -131,12 +133,15 @@ def test_negative_padding_cuts(padding, dilation, stride):
     )
 
 
-def test_a_convolution_has_no_bound_yet_and_says_so():
+def test_a_convolution_with_negative_padding_has_a_bound():
     def f(x, kernel):
         return lax.conv_general_dilated(x, kernel, (1,), [(-1, 0)])
 
-    with pytest.raises(UnsupportedPrimitive, match=rf"'conv_general_dilated' has no meaning in rounding .*{HERE}f"):
-        rounding_bound(f, np.ones((1, 1, 5), np.float32), np.ones((1, 1, 2), np.float32))
+    x, kernel = (np.random.default_rng(0).normal(size=(1, 1, n)).astype(np.float32) for n in (5, 2))
+    value, bound = rounding_bound(f, x, kernel)
+    assert (
+        value.shape == (1, 1, 3) and (np.abs(np.asarray(f(x, kernel)) - value) <= bound).all() and (bound < 1e-5).all()
+    )
 
 
 # numbers that bounds do not know --------------------------------------------------------------------------------------
@@ -173,9 +178,9 @@ def test_a_quantile_that_rounding_could_move_has_a_bound_or_says_why(q):
         (lambda x: x.astype("int4").astype(x.dtype), "its result is int4"),
         (lambda x: x * jnp.ones(3, "int4").astype(x.dtype), "a constant of type int4"),
         (lambda x: jnp.linalg.svd(jnp.outer(x, x))[1], "'svd'"),
-        (lambda x: lax.top_k(x, 2)[0], "'top_k'"),
+        (lambda x: lax.top_k(x * 0.1, 2)[0] * lax.igamma(x, x)[:2], "'igamma'"),
     ],
-    ids=["fft", "rfft", "complex", "e4m3", "e5m2", "int4", "constant int4", "svd", "top_k"],
+    ids=["fft", "rfft", "complex", "e4m3", "e5m2", "int4", "constant int4", "svd", "igamma"],
 )
 def test_no_bound_is_a_sentence_with_the_line(f, why):
     with pytest.raises(ProofError, match=f"{why}.*{HERE}"):
@@ -209,7 +214,7 @@ def test_narrow_integers_are_no_constants():
     "given", [np.array([0, 1]), jnp.array([0, 1]), np.array([True, False]), np.int32(3), np.zeros((2, 2), np.uint8)]
 )
 def test_integer_arrays_are_no_inputs(given):
-    why = f"inputs: got an array of type {given.dtype}, expected floats: .* in the program .* or give a shape"
+    why = f"inputs: expected arrays of floats, .* got {given.dtype}; close over integers and masks as constants"
     for question in (lambda: identical(twice, twice, given), lambda: degree(lambda x, i: x, (3,), given)):
         with pytest.raises(ValueError, match=why):
             question()

@@ -83,6 +83,12 @@ def behind_no_op(x):
     return c - c.max(-1, keepdims=True)
 
 
+def fused_no_op(x):
+    """The product meets the subtraction unrounded (FMA); the largest of them has been rounded."""
+    c = LONG(x) * LONG(np.float32(0.3)) * 2
+    return (c - c.astype(np.float32).max(-1, keepdims=True)).astype(np.float32)
+
+
 def infinite_centred(x):
     return jnp.inf * (x - x.mean())
 
@@ -204,7 +210,7 @@ MISTAKES = [
     Mistake("exact subnormal inputs", entry, "enter", all_exact, jnp.multiply, full(1, 1e-40, 1e20)),
     Mistake("divisions round once", elementwise, "rounding", rounds_once, lambda x: x / np.float32(41.0), (X,)),
     Mistake("a perfect exponential", functions, "charge", charges_one, jnp.exp, (LARGE,)),
-    Mistake("products behind a no-op", tape.Tape, "append", computed_once, behind_no_op, (ROWS,)),
+    Mistake("products behind a no-op", tape.Tape, "append", computed_once, behind_no_op, (ROWS,), fused_no_op),
     Mistake("sums computed once", tape.Tape, "append", computed_once, centred_twice, (NEAR,)),
     Mistake("exponentials computed once", tape.Tape, "append", computed_once, grown_twice, (NEAR,)),
     Mistake("integers that wrap", piecewise, "saturated", wrapped, to_bytes, full(1, 2.0)),
