@@ -52,14 +52,14 @@ def test_polynomials_at_and_around_whole_numbers(name):
 
 FUNCTIONS = {**INCREASING, **DECREASING, **SLOPE_ONE, "tan": np.tan, "cosh": np.cosh, "lgamma": special.gammaln,
              "digamma": special.digamma}  # fmt: skip
-INSIDE = {"acosh": 3.0, "log": 2.0, "sqrt": 2.0, "rsqrt": 2.0, "lgamma": 1.5, "digamma": 1.5}
+INSIDE = {"acosh": 3.0, "log": 2.0, "log2": 2.0, "sqrt": 2.0, "rsqrt": 2.0, "lgamma": 1.5, "digamma": 1.5}
 
 
 def primitive(name):
-    return getattr(lax, {"asin": "asin", "exp2": "exp2", "logistic": "logistic"}.get(name, name))
+    return getattr(lax, name)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if hasattr(lax, name)])  # not every JAX has log2
 @pytest.mark.parametrize("radius", [0.0, 1e-9, 0.1, 0.4])
 def test_functions_of_balls(name, radius):
     """Every value of numpy at points of the ball is inside."""

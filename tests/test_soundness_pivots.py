@@ -213,5 +213,17 @@ def test_more_orders_than_can_be_tried_are_undecided():
     assert "more than 200 orders" in certificate.reason
 
 
+def test_the_checks_of_a_solve_are_part_of_its_failure_probability():
+    def solve(a, b):
+        return jnp.linalg.solve(a, b)
+
+    def by_hand(a, b):
+        c = jnp.array([[a[1, 1], -a[0, 1]], [-a[1, 0], a[0, 0]]])
+        return c @ b / (a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0])
+
+    checked, plain = (proved(f, by_hand, (2, 2), (2,)).failure_probability for f in (solve, by_hand))
+    assert checked > plain
+
+
 def test_degrees_hold_for_every_order_of_pivots():
     assert degree(lambda a: jnp.where(order(a)[0] == 1, a[0, 0] ** 9, a[0, 0]), (2, 2)) == 9

@@ -13,9 +13,10 @@ from dualform.prove.errors import unsupported
 from dualform.prove.modular.elementwise import narrows, real, whole_exponents
 
 INCREASING: dict[str, Callable] = {
-    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
-    "cbrt": np.cbrt, "tanh": np.tanh, "sinh": np.sinh, "asinh": np.arcsinh, "acosh": np.arccosh, "atan": np.arctan,
-    "asin": np.arcsin, "atanh": np.arctanh, "erf": special.erf, "erf_inv": special.erfinv, "logistic": special.expit,
+    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "log2": np.log2,
+    "sqrt": np.sqrt, "cbrt": np.cbrt, "tanh": np.tanh, "sinh": np.sinh, "asinh": np.arcsinh, "acosh": np.arccosh,
+    "atan": np.arctan, "asin": np.arcsin, "atanh": np.arctanh, "erf": special.erf, "erf_inv": special.erfinv,
+    "logistic": special.expit,
 }  # fmt: skip
 DECREASING: dict[str, Callable] = {
     "acos": np.arccos, "erfc": special.erfc, "rsqrt": lambda x: 1 / np.sqrt(x),

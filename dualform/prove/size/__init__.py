@@ -86,8 +86,18 @@ class Degree:
         why = "a log-domain value or -inf may only be added, scaled by constants or exponentiated"
         raise unsupported(eqn, self.name, why)
 
-    def check_solution(self, *given) -> None:
-        """Nothing is solved here: the check is made modulo p."""
+    def check_solution(self, eqn, product, solve, b: list, x: list) -> None:
+        """Counts the identities that are checked modulo p among those that a draw may not hit (Z of P3).
+
+        They are A x = b, and the same for random right-hand sides, which are of degree one and so raise degrees by at
+        most three beside denominators that are the same.
+        """
+        degree = height = 0.0
+        for bound in self.bounds(eqn, *product(x), *b):
+            above, below, high, low = self.symbols.fraction(bound)
+            degree += max(0.0, float(np.max(above + below, initial=0.0)))
+            height += max(0.0, float(np.max(high + bound.k + low, initial=0.0)))
+        self.symbols.new(2 * (degree + 3), 2 * (height + 4))
 
     def logarithm(self, x) -> Logarithm:
         x = self.lift(x) if isinstance(x, np.ndarray) else x
