@@ -108,7 +108,7 @@ def test_keys_are_no_inputs():
         rounding_bound(lambda key, x: x * jax.random.normal(key, (3,)), KEY, ONES)
     with pytest.raises(
         ValueError,
-        match="inputs: expected arrays of floats, .* got key<fry>; draw random numbers outside the functions",
+        match=r"inputs: expected arrays of floats, .* got key<fry>; draw random numbers",
     ):
         identical(lambda key, x: x, lambda key, x: x, KEY, (3,))
 
@@ -178,7 +178,7 @@ def test_a_quantile_that_rounding_could_move_has_a_bound_or_says_why(q):
         (lambda x: x.astype("int4").astype(x.dtype), "its result is int4"),
         (lambda x: x * jnp.ones(3, "int4").astype(x.dtype), "a constant of type int4"),
         (lambda x: jnp.linalg.svd(jnp.outer(x, x))[1], "'svd'"),
-        (lambda x: lax.top_k(x * 0.1, 2)[0] * lax.igamma(x, x)[:2], "'igamma'"),
+        (lambda x: lax.igamma(x, x), "'igamma'"),
     ],
     ids=["fft", "rfft", "complex", "e4m3", "e5m2", "int4", "constant int4", "svd", "igamma"],
 )

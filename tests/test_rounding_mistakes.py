@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from rounding_programs import cancel
+from rounding_programs import LONG, cancel
 
 from dualform.prove.rounding import bound as entry
 from dualform.prove.rounding import (
