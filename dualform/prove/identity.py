@@ -47,7 +47,7 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int = 0)
         undecided with the reason.
 
     Raises:
-        ValueError: inputs that are no shapes, or results of different structure.
+        ValueError: inputs that are no shapes of real numbers, or results of different structure or type.
 
     Cost: trials times a few evaluations in numpy, about 30 array operations for each product.
 
