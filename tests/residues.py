@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from dualform import _jax
 from dualform.prove.exponential import Fresh
 from dualform.prove.field import PrimeField
 from dualform.prove.interpreter import Interpreter
@@ -68,4 +69,15 @@ def run(f, *arguments, pivot: int = 0) -> list[np.ndarray]:
     out = Interpreter(arithmetic).run(program.jaxpr, values)
     out = [arithmetic.lift(x) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in out]
     assert all(x.bad is None for x in out if isinstance(x, Residue))
+    return [x.r if isinstance(x, Residue) else x for x in out]
+
+
+def with_parameters(name: str, f, change, *arguments) -> list[np.ndarray]:
+    """As `run`, with the parameters of f's outer equations of one name changed."""
+    program = Program.trace(f, Signature.of([x.shape for x in arguments]))
+    jaxpr, consts = _jax.opened(program.jaxpr)
+    eqns = [eqn.replace(params=change(eqn.params)) if eqn.primitive.name == name else eqn for eqn in jaxpr.eqns]
+    values = [Residue(residues(x)) for x in arguments]
+    arithmetic = Modular(FIELD, Fresh(GROUP, np.random.default_rng(0)))
+    out = Interpreter(arithmetic).evaluate(jaxpr.replace(eqns=eqns), consts, values)
     return [x.r if isinstance(x, Residue) else x for x in out]

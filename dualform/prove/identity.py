@@ -57,8 +57,8 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | No
         confirmed counterexample, or undecided with the reason.
 
     Raises:
-        ValueError: inputs that are no shapes or not of real numbers, results of different structure, or trials or a
-            seed out of range.
+        ValueError: inputs that are no shapes or not of real numbers, results of different structure or type, or trials
+            or a seed out of range.
 
     Cost: trials times a millisecond for a prime and a few evaluations in numpy, 20 array operations for each product.
 

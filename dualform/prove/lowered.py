@@ -14,6 +14,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr
 
 from dualform import _jax
+from dualform.prove.errors import first_line, unsupported
 
 
 def windows(x, sizes, strides, padding, base_dilation, window_dilation, fill=0.0):
@@ -102,4 +103,9 @@ def program(eqn, exact: bool) -> ClosedJaxpr | None:
             f = _jax.meaning(eqn) if exact else None
         elif rule := (EXACT if exact else COMPUTED).get(name):
             f = partial(rule, **eqn.params)
-        return None if f is None else jax.make_jaxpr(f)(*[x.aval for x in eqn.invars])
+        if f is None:
+            return None
+        try:
+            return jax.make_jaxpr(f)(*[x.aval for x in eqn.invars])
+        except Exception as error:  # a primitive of somebody's own may know no program after all
+            raise unsupported(eqn, "any", f"it cannot be written out: {first_line(error)}") from error

@@ -112,12 +112,16 @@ class Signature:
 
     @staticmethod
     def of(inputs: Sequence) -> "Signature":
-        """Shapes, `Input`s, arrays (for their shapes and dtypes), and pytrees of them."""
+        """Shapes, `Input`s, arrays of floats (for their shapes and dtypes), and pytrees of them.
+
+        Raises:
+            ValueError: anything else, such as a list for a shape, integers, masks or keys.
+        """
         # a list, since a tuple of integers, or an empty one, is itself a shape
         given = list(inputs)
         for x in jax.tree.leaves(given, is_leaf=lambda x: _leaf(x) or (x is not given and _is_listed(x))):
             if _is_listed(x):
-                raise ValueError(f"inputs: got the list {x!r}; a shape is a tuple, {tuple(x)!r}")
+                raise ValueError(f"inputs: expected shapes as tuples, here {tuple(x)!r}, got the list {x!r}")
         leaves, tree = jax.tree.flatten(given, is_leaf=_leaf)
         for x in leaves:
             if not _leaf(x):
