@@ -136,7 +136,7 @@ EXACT = {
     "movement": lambda x, y: jnp.roll(x[::-1].T, 1, 0).reshape(3, 4) + lax.reshape(y, (3, 4), (1, 0)),
     "padding": lambda x, y: lax.pad(x, 7.0, ((1, -1, 2), (0, 1, 0))),
     "gather": lambda x, y: x[jnp.array([2, 0, 2])] + jnp.take_along_axis(y, jnp.argmax(x, 1, keepdims=True), 1),
-    "scatter": lambda x, y: x.at[jnp.array([0, 0, 2])].add(y),
+    "scatter": lambda x, y: x.at[jnp.array([0, 0, 2])].add(y) + x.at[jnp.array([2, 9])].set(y[:2]),
     "update": lambda x, y: lax.dynamic_update_slice(x, y[:1, :2], (1, 1)) + jnp.stack([y[0], y[1], y[2]]),
     "sorting": lambda x, y: jnp.sort(x, 1) + lax.top_k(y, 4)[0] + jnp.argsort(x, 0),
     "convolution": lambda x, y: lax.conv_general_dilated(x[None, None], y[None, None, :2, :2], (1, 1), "SAME")[0, 0],

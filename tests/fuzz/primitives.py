@@ -180,6 +180,16 @@ def scatter_add(self, eqn, x, indices, updates):
     return out
 
 
+def scatter(self, eqn, x, indices, updates):
+    """Updates overwrite: JAX moves the numbers of the elements of both."""
+    key = (id(eqn), np.asarray(indices).tobytes())
+    if key not in self.maps:
+        old = jnp.arange(x.size, dtype=jnp.int32).reshape(x.shape)
+        new = x.size + jnp.arange(updates.size, dtype=jnp.int32).reshape(updates.shape)
+        self.maps[key] = np.asarray(eqn.primitive.bind(old, jnp.asarray(indices), new, **eqn.params))
+    return np.concatenate([x.ravel(), updates.ravel()])[self.maps[key]]
+
+
 def order(keys: Sequence[np.ndarray], axis: int) -> np.ndarray:
     lists = [np.moveaxis(k, axis, -1).reshape(-1, k.shape[axis]) for k in keys]
     rows = [
@@ -307,6 +317,8 @@ RULES: dict[str, Callable] = {
     "dynamic_update_slice": update,
     "scatter-add": scatter_add,
     "scatter_add": scatter_add,
+    "scatter": scatter,
+    "tile": lambda self, eqn, x: np.tile(x, eqn.params["reps"]),
     "sort": sort,
     "top_k": top_k,
     "reduce_window_sum": window(np.add, 0.0),
