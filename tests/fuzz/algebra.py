@@ -82,7 +82,9 @@ def _matrix(e: Expression) -> Expression:
 
 
 def is_scalar(e: Expression) -> bool:
-    return e[0] == "const" or (e[0] not in ("var", "pattern") and all(is_scalar(a) for a in e[1:] if isinstance(a, tuple)))
+    return e[0] == "const" or (
+        e[0] not in ("var", "pattern") and all(is_scalar(a) for a in e[1:] if isinstance(a, tuple))
+    )
 
 
 def places(e: Expression, path: tuple = ()) -> Iterator[tuple[tuple, Expression]]:

@@ -1,4 +1,4 @@
-"""Random programs against their bounds: `python -m tests.fuzz.bounds --programs N --evaluations M --seed S --json FILE`.
+"""Random programs against their bounds: `python -m tests.fuzz.bounds --programs N --evaluations M --seed S`.
 
 Every program runs jitted (some programs to a compilation), one in twelve vmapped and one in eighty step by step; every
 result, and the value that comes with the bound, must lie within the bound of an exact reference. Failures are shrunk
@@ -13,16 +13,17 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import numpy as np
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from dualform.prove import rounding_bound
 from tests.fuzz import data, generate
 from tests.fuzz.judge import Case, Finding, compiled, stepwise, vmapped, x64
 from tests.fuzz.programs import Program
@@ -30,6 +31,9 @@ from tests.fuzz.reference import Unknown
 
 GROUPS = (1, 8, 8, 16)
 """Programs to a compilation."""
+
+BLAMED = 150
+"""Infinite bounds that are traced to a statement."""
 
 
 @dataclass
@@ -46,6 +50,8 @@ class Tally:
     refused_by: Counter = field(default_factory=Counter)
     infinite_by: Counter = field(default_factory=Counter)
     unjudged: Counter = field(default_factory=Counter)
+    blamed: Counter = field(default_factory=Counter)
+    broken: str = ""
     crashes: list = field(default_factory=list)
     findings: list = field(default_factory=list)
     seconds: Counter = field(default_factory=Counter)
@@ -68,6 +74,7 @@ class Tally:
             "programs in violation": self.violating,
             "by kind": rates,
             "refusals": dict(self.refusals.most_common()),
+            "statement where the bound becomes infinite": dict(self.blamed.most_common()),
             "unjudged": dict(self.unjudged),
             "crashes": self.crashes,
             "violations": self.findings,
@@ -87,7 +94,7 @@ class Clock:
         self.last = now
 
 
-def cases(rng: np.random.Generator, count: int, x64_: bool, tally: Tally) -> list[Case]:
+def cases(rng: np.random.Generator, count: int, x64_: bool, tally: Tally, bounding: Callable) -> list[Case]:
     """Programs of one width that trace; the reference must know their primitives, or they are counted as unjudged."""
     made: list[Case] = []
     while len(made) < count:
@@ -95,7 +102,7 @@ def cases(rng: np.random.Generator, count: int, x64_: bool, tally: Tally) -> lis
         if program.x64 != x64_:
             continue
         try:
-            made.append(Case(program))
+            made.append(Case(program, bounding))
         except Exception as error:
             tally.unjudged[f"does not trace: {type(error).__name__}: {str(error)[:90]}"] += 1
             if tally.unjudged.total() > 50 + tally.programs:
@@ -103,26 +110,36 @@ def cases(rng: np.random.Generator, count: int, x64_: bool, tally: Tally) -> lis
     return made
 
 
-def explore(programs: int, evaluations: int, seed: int, shrink: int = 40, progress=None) -> Tally:
-    """Runs the fuzzer; `shrink` failures are shrunk, those that hold all the operations of an earlier one are not."""
+def explore(
+    programs: int, evaluations: int, seed: int, shrink: int = 40, progress=None, bounding: Callable = rounding_bound
+) -> Tally:
+    """Runs the fuzzer on some `bounding`; `shrink` failures are shrunk, but none that holds all the operations of an
+    earlier one."""
+    with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):
+        warnings.simplefilter("ignore")
+        return _explore(programs, evaluations, seed, shrink, progress, bounding)
+
+
+def _explore(programs: int, evaluations: int, seed: int, shrink: int, progress, bounding: Callable) -> Tally:
     tally, number = Tally(), 0
     known: list[tuple[frozenset, str]] = []
     draws = max(1, -(-evaluations // programs))
-    warnings.simplefilter("ignore")
     while tally.programs < programs:
         rng = np.random.default_rng([seed, number])
         number += 1
         count = min(int(rng.choice(GROUPS)), programs - tally.programs)
-        group = cases(rng, count, bool(rng.random() < 0.1), tally)
+        group = cases(rng, count, bool(rng.random() < 0.1), tally, bounding)
         for case, found in _group(rng, group, draws, tally):
             tally.violating += 1
             kinds = case.program.kinds | {case.program.dtype}
             if len(known) < shrink and not any(k <= kinds for k, _ in known):
-                small = shrunk(found)
+                small = shrunk(found, bounding)
                 known.append((small.program.kinds | {small.program.dtype}, small.report()))
                 tally.findings.append({"after": tally.programs, "seed": [seed, number - 1], "program": small.report()})
                 if progress is not None:
-                    progress.console.print(f"\n--- after {tally.programs} programs\n{small.report()}", markup=False, soft_wrap=True)
+                    progress.console.print(
+                        f"\n--- after {tally.programs} programs\n{small.report()}", markup=False, soft_wrap=True
+                    )
         if progress is not None:
             progress.update(progress.task_ids[0], completed=tally.programs, violating=tally.violating)
     if tally.violating and not tally.findings:
@@ -182,6 +199,8 @@ def _evaluate(case: Case, inputs, runs: dict, tally: Tally, clock: Clock) -> Fin
     if (~np.isfinite(bound) & np.isfinite(runs["jit"])).any():
         tally.infinite += 1
         tally.infinite_by.update(case.program.kinds)
+        if tally.blamed.total() < BLAMED:
+            tally.blamed[_first_infinite(case, inputs)] += 1
     try:
         found = case.findings(inputs, value, bound, runs)
     except Unknown as error:
@@ -189,16 +208,31 @@ def _evaluate(case: Case, inputs, runs: dict, tally: Tally, clock: Clock) -> Fin
         found = []
     except Exception as error:
         tally.unjudged[f"the reference failed: {type(error).__name__}: {str(error)[:200]}"] += 1
-        tally.unjudged_program = case.program.source()
+        tally.broken = case.program.source()
         found = []
     clock("reference")
     return found[0] if found else None
 
 
-def violation(program: Program, inputs, variant: str) -> Finding | None:
+def _first_infinite(case: Case, inputs) -> str:
+    """The first statement whose value is finite when run although its bound is not."""
+    for s in case.program.statements:
+        try:
+            part = Case(replace(case.program, result=s.out, wrap=None).pruned(), case.bounding)
+            with x64(case.program):
+                y = compiled([part])([inputs])[0]
+            answer = part.bound(inputs)
+        except Exception:
+            return f"? {s.text}"
+        if answer is not None and (~np.isfinite(answer[1]) & np.isfinite(y)).any():
+            return f"{s.out.dtype}: {s.text}"
+    return "the gradient"
+
+
+def violation(program: Program, inputs, variant: str, bounding: Callable) -> Finding | None:
     """The violation of one program at one point, compiled by itself."""
     try:
-        case = Case(program)
+        case = Case(program, bounding)
         answer = case.bound(inputs)
         if answer is None:
             return None
@@ -215,9 +249,9 @@ def violation(program: Program, inputs, variant: str) -> Finding | None:
     return found[0] if found else None
 
 
-def shrunk(found: Finding, tries: int = 150) -> Finding:
+def shrunk(found: Finding, bounding: Callable, tries: int = 150) -> Finding:
     """A smaller program that still violates its bound: greedy, one change at a time."""
-    alone = violation(found.program, found.inputs, found.variant)
+    alone = violation(found.program, found.inputs, found.variant, bounding)
     if alone is None:
         return found
     found, progress = alone, True
@@ -227,13 +261,20 @@ def shrunk(found: Finding, tries: int = 150) -> Finding:
             if len(smaller.statements) >= len(found.program.statements) and smaller.wrap == found.program.wrap:
                 continue
             tries -= 1
-            simpler = violation(smaller, found.inputs, found.variant) if smaller.statements else None
+            simpler = violation(smaller, found.inputs, found.variant, bounding) if smaller.statements else None
             if simpler is not None:
                 found, progress = simpler, True
                 break
             if tries <= 0:
                 break
-    return found
+    return _without_idle_inputs(found, bounding)
+
+
+def _without_idle_inputs(found: Finding, bounding: Callable) -> Finding:
+    read = {x.name for s in found.program.statements for x in s.operands} | {found.program.result.name}
+    kept = [i for i, v in enumerate(found.program.inputs) if v.name in read]
+    program = replace(found.program, inputs=tuple(found.program.inputs[i] for i in kept))
+    return violation(program, [found.inputs[i] for i in kept], found.variant, bounding) or found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -245,8 +286,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where to write what was seen")
     options = parser.parse_args(arguments)
     columns = "{task.description} {task.completed}/{task.total} programs, {task.fields[violating]} in violation"
-    from rich.progress import TextColumn, TimeElapsedColumn
-
     with Progress(TextColumn(columns), TimeElapsedColumn(), disable=not sys.stderr.isatty()) as progress:
         progress.add_task("bounds", total=options.programs, violating=0)
         tally = explore(options.programs, options.evaluations, options.seed, options.shrink, progress)
@@ -260,8 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{tally.violating} programs in violation, {len(tally.crashes)} kinds of crash, {tally.refused} refused, "
         f"{tally.infinite} infinite though the run is finite"
     )
-    if getattr(tally, "unjudged_program", None):
-        print("--- the reference failed on\n" + tally.unjudged_program)
+    if tally.broken:
+        print("--- the reference failed on\n" + tally.broken)
     print("seconds:", {k: round(v) for k, v in tally.seconds.items()}, "unjudged:", dict(tally.unjudged))
     for crash in tally.crashes:
         print(f"--- crash: {crash['error']}\n{crash['program']}")

@@ -4,21 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.fuzz import operations
-from tests.fuzz.operations import OPERATIONS, Pool
+from tests.fuzz.arrays import difference
+from tests.fuzz.operations import OPERATIONS, SPECIAL
+from tests.fuzz.pool import LARGEST, Pool
 from tests.fuzz.programs import Program, Value
 
 DTYPES = ("float32", "float32", "float32", "float32", "float32", "float32", "float32", "float64", "bfloat16", "float16")
-SHAPES = ((3, 4), (2, 3), (4, 4), (2, 6), (8, 3), (4, 2), (1, 5), (5,), (8,), (2, 2, 3))
+SHAPES = ((3, 4), (2, 3), (4, 4), (2, 6), (8, 3), (8, 3), (4, 6), (4, 2), (1, 5), (5,), (8,), (2, 2, 3))
 LARGE = ((8, 12), (16,), (32,), (4, 16), (16, 4))
 """Where a compiler begins to use vectors, and several of them at once."""
 WEIGHTS = np.array([w for w, _ in OPERATIONS])
 RULES = [rule for _, rule in OPERATIONS]
-SPECIAL = (
-    *[operations.no_op] * 4, *[operations.centred] * 4, *[operations.constant] * 2, operations.loop, operations.product,
-    operations.binary, operations.reduction,
-)  # fmt: skip
-"""What begins a program that goes on to compare two readings of one value."""
 
 
 def program(rng: np.random.Generator, dtype: str | None = None) -> Program:
@@ -26,7 +22,7 @@ def program(rng: np.random.Generator, dtype: str | None = None) -> Program:
     dtype = dtype or str(rng.choice(DTYPES))
     pool = Pool(rng, dtype, extreme=float(rng.choice([0.0, 0.1, 0.4])))
     inputs = _inputs(rng, dtype)
-    pool.largest = max(operations.LARGEST, inputs[0].size)
+    pool.largest = max(LARGEST, inputs[0].size)
     pool.values += inputs
     statements: list = []
     special = rng.random() < 0.5
@@ -40,8 +36,8 @@ def program(rng: np.random.Generator, dtype: str | None = None) -> Program:
         _add(pool, statements, RULES[rng.choice(len(RULES), p=WEIGHTS / WEIGHTS.sum())])
     if special or rng.random() < 0.3:
         for _ in range(4):
-            chosen = first if rng.random() < 0.5 else statements[-1].out if statements else None
-            if _add(pool, statements, lambda p, x=chosen: operations.difference(p, x)):
+            chosen = first if rng.random() < 0.7 else statements[-1].out if statements else None
+            if _add(pool, statements, lambda p, x=chosen: difference(p, x)):
                 break
     if not statements:
         return program(rng, dtype)
@@ -82,4 +78,4 @@ def _inputs(rng, dtype: str) -> list[Value]:
         shapes.append(shape if rng.random() < 0.6 else shape[1:] if len(shape) > 1 else shape)
     if rng.random() < 0.2:
         shapes.append((*shape[:-1], 1))
-    return [Value(name, s, dtype) for name, s in zip("xyz", shapes)]
+    return [Value(name, s, dtype) for name, s in zip("xyz", shapes, strict=False)]

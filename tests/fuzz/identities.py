@@ -6,7 +6,6 @@ counterexample at which they do not differ. Exit status 1 where one is found.
 """
 
 import argparse
-import inspect
 import json
 import os
 import re
@@ -23,123 +22,12 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from dualform.prove import Input, identical
-from dualform.prove.primes import SAFE_PRIMES
-from tests.fuzz import algebra
-from tests.fuzz.families import FAMILIES
+from dualform.prove import identical
 from tests.fuzz.oracle import Difference, Oracle
-
-SLOT = re.compile("«([^»]*)»")
-
-
-def multiplied(x, count: int):
-    """x times the first primes of the engine's list, each written with constants that a float32 holds."""
-    for prime in SAFE_PRIMES[:count]:
-        y = x * 0
-        for k in (60, 40, 20, 0):
-            y = y * 2.0**20 + x * float((prime >> k) & ((1 << 20) - 1))
-        x = y
-    return x
-
-
-NAMES = {
-    "jax": jax, "jnp": jnp, "lax": lax, "np": np, "Input": Input, "SAFE_PRIMES": SAFE_PRIMES, "multiplied": multiplied
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two programs as source, with the inputs that they take."""
-
-    kind: str
-    inputs: str
-    f: str
-    g: str
-    meant: bool | None
-
-    def build(self) -> tuple[Callable, Callable, tuple]:
-        return tuple(eval(x, dict(NAMES)) for x in (self.f, self.g, self.inputs))
-
-    def source(self, trials: int, seed: int) -> str:
-        """A program that shows the verdict."""
-        head = "import jax, jax.numpy as jnp, numpy as np\nfrom jax import lax\nfrom dualform.prove import Input, identical\n"
-        if "multiplied" in self.f:
-            head += f"from dualform.prove.primes import SAFE_PRIMES\n{inspect.getsource(multiplied)}"
-        return f"{head}f = {self.f}\ng = {self.g}\nprint(identical(f, g, *{self.inputs}, trials={trials}, seed={seed}))"
-
-
-def generated(rng: np.random.Generator) -> Pair:
-    """A random pair: half true, half false by one change."""
-    meant = bool(rng.random() < 0.5)
-    return _algebraic(rng, meant) if rng.random() < 0.5 else _written(rng, meant)
-
-
-def _algebraic(rng, meant: bool) -> Pair:
-    exp = bool(rng.random() < 0.35)
-    e = algebra.random(rng, int(rng.integers(2, 5)), exp)
-    other = algebra.rewritten(rng, e, int(rng.integers(1, 7)))
-    if not meant:
-        for _ in range(8):
-            new = algebra.changed(rng, other)
-            if new is not None:
-                other = new
-                break
-    shape = f"({algebra.N}, {algebra.N})"
-    zero = f"jnp.zeros({shape})"
-    head = f"lambda {', '.join(algebra.VARS)}: {zero} + "
-    kind = "exponential algebra" if "exp" in algebra.render(e) else "algebra"
-    return Pair(kind, f"({', '.join([shape] * 3)})", head + algebra.render(e), head + algebra.render(other), meant)
-
-
-def _written(rng, meant: bool) -> Pair:
-    kind, inputs, f, g = FAMILIES[rng.integers(len(FAMILIES))]
-    numbers = {"{n}": str(rng.choice([1, 3, 6, 64], p=[0.4, 0.3, 0.27, 0.03])), "{k}": str(rng.integers(1, 4)), "{a}": str(rng.choice([0.1, 0.5, -0.7]))}
-    for hole, value in numbers.items():
-        f, g = f.replace(hole, value), g.replace(hole, value)
-    slots = [(side, i) for side, text in enumerate((f, g)) for i in range(len(SLOT.findall(text)))]
-    wrong = slots[rng.integers(len(slots))] if slots and not meant else None
-    f, g = (_filled(rng, text, wrong[1] if wrong and wrong[0] == side else None) for side, text in enumerate((f, g)))
-    meaning = None if not slots else meant
-    names = SLOT.sub("", f).split(":")[0].removeprefix("lambda ").split(", ")
-    if rng.random() < 0.5:
-        f, g = _around(rng, kind, inputs, names, f, g)
-    return Pair(kind, inputs, f, g, meaning)
-
-
-def _filled(rng, text: str, wrong: int | None) -> str:
-    count = iter(range(99))
-
-    def choose(match):
-        right, *others = match.group(1).split("|")
-        return str(rng.choice(others)) if next(count) == wrong else right
-
-    return SLOT.sub(choose, text)
-
-
-AROUND = (
-    "2.0 * {}", "{} - 1", "({}, 0.5)", "jnp.sum({})", "({} * 1.0, {})", "{} ** 2", "-({})", "jnp.ravel({})[::-1]",
-    "jax.tree.map(lambda v: v + 1, {{'a': {}}})", "jnp.where(True, {}, 0.)", "0.3 * {} + 0.1",
-)  # fmt: skip
-BEFORE = ("2 * {}", "{} - 1", "-{}", "{} * {}", "{} + {}", "0.5 * {}", "1 + {} * {}", "{}[::-1]")
-
-
-def _around(rng, kind: str, inputs: str, names: list[str], f: str, g: str) -> tuple[str, str]:
-    """Both programs in the same surroundings: what follows them, or what comes before."""
-    list_of = ", ".join(names)
-    if kind != "dtype" and rng.random() < 0.6:
-        after = str(rng.choice(AROUND))
-        f, g = (f"lambda {list_of}: {after.replace('{}', f'({h})({list_of})')}".replace("{{", "{").replace("}}", "}") for h in (f, g))
-    if "Input" not in inputs and "jnp" not in inputs and ", ()" not in inputs and rng.random() < 0.4:
-        i = int(rng.integers(len(names)))
-        before = str(rng.choice(BEFORE)).replace("{}", names[i])
-        call = ", ".join(before if j == i else n for j, n in enumerate(names))
-        f, g = (f"lambda {list_of}: ({h})({call})" for h in (f, g))
-    return f, g
+from tests.fuzz.pairs import Pair, generated
 
 
 @dataclass
@@ -182,10 +70,11 @@ class Tally:
 def explore(count: int, seed: int, prove: Callable = identical, progress=None) -> Tally:
     """Runs the fuzzer on some prover."""
     tally = Tally()
-    warnings.simplefilter("ignore")
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        judge(rng, generated(rng), prove, tally, (seed, number), progress)
+        with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):
+            warnings.simplefilter("ignore")
+            judge(rng, generated(rng), prove, tally, (seed, number), progress)
         if progress is not None:
             progress.update(progress.task_ids[0], completed=number + 1, violating=len(tally.violations))
     return tally
@@ -254,7 +143,10 @@ def _broken(rng, oracle: Oracle, difference: Difference | None, certificate) -> 
         point = certificate.counterexample.inputs if certificate.counterexample is not None else None
         if point is None:
             return None if difference else ("refuted although equal", "no counterexample")
-        leaves = [np.asarray(x, None if np.asarray(x).dtype.kind in "iubc" else float) for x in jax.tree.leaves(point, is_leaf=_array)]
+        leaves = [
+            np.asarray(x, None if np.asarray(x).dtype.kind in "iubc" else float)
+            for x in jax.tree.leaves(point, is_leaf=_array)
+        ]
         try:
             there = oracle.differs(leaves, True)
         except Exception as error:
@@ -289,7 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part.replace(options.json)
     for crash in tally.crashes:
         print(f"--- crash: {crash['error']}\n{crash['program']}")
-    print(f"jax {jax.__version__}: {tally.pairs} pairs, {len(tally.violations)} violations, {len(tally.crashes)} crashes")
+    print(
+        f"jax {jax.__version__}: {tally.pairs} pairs, {len(tally.violations)} violations, {len(tally.crashes)} crashes"
+    )
     for name in ("verdicts", "undecided among true", "skipped", "seconds"):
         print(f"{name}: {report[name]}")
     return int(tally.failed)

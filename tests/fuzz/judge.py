@@ -37,7 +37,7 @@ class Finding:
     def report(self) -> str:
         """A program that shows it, as source."""
         lines = ["import jax, jax.numpy as jnp, numpy as np", "from jax import lax", self.program.source(), ""]
-        for v, x in zip(self.program.inputs, self.inputs):
+        for v, x in zip(self.program.inputs, self.inputs, strict=True):
             lines.append(f"{v.name} = jnp.asarray({np.asarray(x, float).tolist()}, D)".replace("inf", "np.inf"))
         lines.append(
             f"# {self.variant}: at {list(self.element)} computed {self.computed!r}, exact {self.exact!r}, "
@@ -49,8 +49,9 @@ class Finding:
 class Case:
     """A program with its reference, traced once."""
 
-    def __init__(self, program: Program, function: Callable | None = None):
-        self.program, self.function = program, function or program.function()
+    def __init__(self, program: Program, bounding: Callable = rounding_bound):
+        self.program, self.function, self.bounding = program, program.function(), bounding
+        self.refusal = ""
         with x64(program):
             shapes = [jax.ShapeDtypeStruct(v.shape, jnp.dtype(v.dtype)) for v in program.inputs]
             self.jaxpr, self.out = jax.make_jaxpr(self.function, return_shape=True)(*shapes)
@@ -60,7 +61,7 @@ class Case:
     def bound(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
         """(value, bound), or None where the engine refuses."""
         try:
-            value, bound = rounding_bound(self.function, *inputs)
+            value, bound = self.bounding(self.function, *inputs)
         except ProofError as error:
             self.refusal = str(error)
             return None
@@ -73,7 +74,9 @@ class Case:
             return []
         answers = {**runs, "value": value}
         exact = self._exact(self.fast, inputs)
-        accused = {k: y for k, y in answers.items() if violated(y, exact, bound, SLACK if not self.program.x64 else 0).any()}
+        accused = {
+            k: y for k, y in answers.items() if violated(y, exact, bound, SLACK if not self.program.x64 else 0).any()
+        }
         if not accused:
             return []
         exact = self._exact(self.slow, inputs)
@@ -109,7 +112,7 @@ def violated(y: np.ndarray, exact: np.ndarray, bound: np.ndarray, slack: float) 
 def worst(y, exact, bound, bad) -> tuple[int, ...]:
     """The element whose error is the largest in units of its bound."""
     error = np.zeros(y.shape)
-    for at in zip(*np.nonzero(bad)) if bad.shape else [()]:
+    for at in zip(*np.nonzero(bad), strict=True) if bad.shape else [()]:
         e = abs(exact[at] - float(y[at]))
         with np.errstate(all="ignore"):
             error[at] = np.inf if e != e else np.divide(float(e), max(float(bound[at]), 1e-300))
@@ -119,14 +122,14 @@ def worst(y, exact, bound, bad) -> tuple[int, ...]:
 def compiled(cases: Sequence[Case]) -> Callable:
     """Some programs in one compilation; each result is still judged alone."""
     functions = [case.function for case in cases]
-    run = jax.jit(lambda inputs: [f(*x) for f, x in zip(functions, inputs)])
+    run = jax.jit(lambda inputs: [f(*x) for f, x in zip(functions, inputs, strict=True)])
     return lambda inputs: [np.asarray(y).astype(float) for y in run(inputs)]
 
 
 def vmapped(case: Case, rows: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """One program over all its data sets at once."""
     with x64(case.program):
-        stacked = [jnp.asarray(np.stack(x)) for x in zip(*rows)]
+        stacked = [jnp.asarray(np.stack(x)) for x in zip(*rows, strict=True)]
         return list(np.asarray(jax.jit(jax.vmap(case.function))(*stacked)).astype(float))
 
 

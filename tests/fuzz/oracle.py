@@ -38,7 +38,7 @@ class Watched(Reference):
     def __call__(self, *inputs):
         self.singular = False
         self.inputs = True
-        values = [self.enter(x, v.aval.dtype) for x, v in zip(inputs, self.closed.jaxpr.invars)]
+        values = [self.enter(x, v.aval.dtype) for x, v in zip(inputs, self.closed.jaxpr.invars, strict=True)]
         self.inputs = False
         with np.errstate(all="ignore"):
             return self.run(self.closed, values)
@@ -79,7 +79,7 @@ class Oracle:
         f, g, singular = self.at(point)
         if singular and (regular or not generic):
             return None
-        for a, b in zip(f, g):
+        for a, b in zip(f, g, strict=True):
             for i in np.ndindex(*np.shape(a)):
                 x, y = np.asarray(a)[i], np.asarray(b)[i]
                 if _unequal(x, y, 1e-9 if self.complex else AGREE):

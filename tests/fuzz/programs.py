@@ -73,7 +73,7 @@ class Program:
         else:
             lines += [f"def inner({names}):", *("    " + line for line in body), ""]
             lines += [f"def f({names}):", f"    y, back = jax.vjp(inner, {names})"]
-            lines += ["    return back(jnp.linspace(-1, 1, max(y.size, 1), dtype=y.dtype).reshape(y.shape))[0]"]
+            lines += ["    return back(jnp.asarray(np.linspace(-1, 1, y.size).reshape(y.shape), y.dtype))[0]"]
         return "\n".join(lines)
 
     def function(self) -> Callable:
