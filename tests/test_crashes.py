@@ -217,7 +217,8 @@ def test_integer_arrays_are_no_inputs(given):
 
 @pytest.mark.parametrize("given", [[3, 4], [3], [np.int64(2), 2]])
 def test_a_list_is_no_shape(given):
-    why = rf"inputs: expected shapes as tuples, here {re.escape(repr(tuple(given)))}, got the list {re.escape(repr(given))}"
+    shape, text = re.escape(repr(tuple(given))), re.escape(repr(given))
+    why = rf"inputs: expected shapes as tuples, here {shape}, got the list {text}"
     for inputs in ([given], [(2,), {"a": given}], [[(2,), given]]):
         with pytest.raises(ValueError, match=why):
             identical(lambda *x: 1.0, lambda *x: 1.0, *inputs)
