@@ -1,6 +1,8 @@
 """The benchmark: that it times what it says, beside a peer that is made here, and reports ratios of those times."""
 
 import json
+import math
+import re
 import time
 
 import jax
@@ -132,8 +134,12 @@ def test_the_backward_pass_writes_over_what_it_has_read(rule, K, states):
     subject = ours.SUBJECTS[0]
     arrays = subject.arrays(inputs(problem))
     program = jax.jit(jax_function(subject.load(rule), True)).lower(arrays).compile()
+    copied = re.findall(r"= f32\[([\d,]+)\]\S* copy\(", program.as_text())
+    assert copied and max(math.prod(map(int, shape.split(","))) for shape in copied) < problem.T * K, "a whole copy"
     taken = program.memory_analysis().temp_size_in_bytes + program.memory_analysis().output_size_in_bytes
-    assert taken <= sum(x.nbytes for x in arrays.values()) + (states + 0.5) * 4 * problem.T * K
+    # for the same operations XLA of JAX 0.12 lays out the buffers less tightly than that of 0.10
+    spare = 0.5 if jax.__version_info__ < (0, 11) else 1.5
+    assert taken <= sum(x.nbytes for x in arrays.values()) + (states + spare) * 4 * problem.T * K
 
 
 def test_peak_memory_of_one_head():

@@ -222,8 +222,8 @@ def test_integer_arrays_are_no_inputs(given):
 
 @pytest.mark.parametrize("given", [[3, 4], [3], [np.int64(2), 2]])
 def test_a_list_is_no_shape(given):
-    tuples, lists = (re.escape(repr(kind(given))) for kind in (tuple, list))
-    why = f"inputs: expected shapes as tuples, here {tuples}, got the list {lists}"
+    shape, text = re.escape(repr(tuple(given))), re.escape(repr(given))
+    why = rf"inputs: expected shapes as tuples, here {shape}, got the list {text}"
     for inputs in ([given], [(2,), {"a": given}], [[(2,), given]]):
         with pytest.raises(ValueError, match=why):
             identical(lambda *x: 1.0, lambda *x: 1.0, *inputs)
