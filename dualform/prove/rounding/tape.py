@@ -180,9 +180,13 @@ class Tape:
 
     def read(self, operand: Node) -> Node:
         """The copy in memory that all operations read which XLA does not fuse with what makes their operands."""
-        if operand.buffer is None:
+        if operand.buffer is None or not self.holds(operand.buffer):
             operand.buffer = self.store(operand)
         return operand.buffer
+
+    def holds(self, node: Node) -> bool:
+        """Whether the node is on the tape: a solve takes back what it recorded to find its matrix."""
+        return node.index < len(self.nodes) and self.nodes[node.index] is node
 
     def gather(self, operands: Sequence[Node], index: np.ndarray) -> Node:
         """Element index[j] of the operands laid end to end."""
