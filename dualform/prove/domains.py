@@ -29,7 +29,6 @@ def _not_an_integer_below_one(x):
 POLES = tuple(range(0, -64, -1))
 DOMAINS = {
     "log": Limits("is positive", lambda x: x > 0, (0,)),
-    "log2": Limits("is positive", lambda x: x > 0, (0,)),
     "log1p": Limits("is above -1", lambda x: x > -1, (-1,)),
     "sqrt": Limits("is not negative", lambda x: x >= 0),
     "rsqrt": Limits("is positive", lambda x: x > 0, (0,)),
