@@ -11,16 +11,20 @@ import numpy as np
 from jax import lax
 
 from dualform.prove import Input
-from dualform.prove.primes import SAFE_PRIMES
+from dualform.prove.primes import safe_primes
 from tests.fuzz import algebra
 from tests.fuzz.families import FAMILIES
 
 SLOT = re.compile("«([^»]*)»")
 
 
+PRIMES = safe_primes(np.random.default_rng(0), 96)
+"""Primes that a program may know: others than those of its own proof."""
+
+
 def multiplied(x, count: int):
     """x times the first primes of the engine's list, each written with constants that a float32 holds."""
-    for prime in SAFE_PRIMES[:count]:
+    for prime in PRIMES[:count]:
         y = x * 0
         for k in (60, 40, 20, 0):
             y = y * 2.0**20 + x * float((prime >> k) & ((1 << 20) - 1))
@@ -29,7 +33,7 @@ def multiplied(x, count: int):
 
 
 NAMES = {
-    "jax": jax, "jnp": jnp, "lax": lax, "np": np, "Input": Input, "SAFE_PRIMES": SAFE_PRIMES, "multiplied": multiplied
+    "jax": jax, "jnp": jnp, "lax": lax, "np": np, "Input": Input, "PRIMES": PRIMES, "multiplied": multiplied
 }  # fmt: skip
 
 
@@ -51,7 +55,7 @@ class Pair:
         head = "import jax, jax.numpy as jnp, numpy as np\nfrom jax import lax\n"
         head += "from dualform.prove import Input, identical\n"
         if "multiplied" in self.f:
-            head += f"from dualform.prove.primes import SAFE_PRIMES\n{inspect.getsource(multiplied)}"
+            head += f"from tests.fuzz.pairs import PRIMES\n{inspect.getsource(multiplied)}"
         return f"{head}f = {self.f}\ng = {self.g}\nprint(identical(f, g, *{self.inputs}, trials={trials}, seed={seed}))"
 
 
