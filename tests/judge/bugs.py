@@ -1,0 +1,5 @@
+"""All planted bugs."""
+
+from judge import bugs_prove
+
+BUGS = (*bugs_prove.ARITHMETIC,)
