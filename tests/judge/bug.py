@@ -88,9 +88,10 @@ def plant(bug: Bug) -> None:
     sys.meta_path.insert(0, _Finder(bug))
 
 
-def bare(name: str, **contents) -> None:
+def bare(name: str, **contents) -> ModuleType:
     """A package whose modules can be imported, but whose own imports are not made: those of all laws take a second."""
     package = ModuleType(name)
     package.__path__ = [str(ROOT.joinpath(*name.split(".")[1:]))]
     vars(package).update(contents)
     sys.modules[name] = package
+    return package

@@ -33,7 +33,7 @@ ROUNDING = (
     ),
     Bug(
         'prove/rounding/tape.py', 'parts += [] if local is None else [local]',
-        'parts = parts or ([] if local is None else [local])', 'a value that inherits a rounding adds none', 'roundings.tape',
+        'parts = parts or ([] if local is None else [local])', 'a value that inherits a rounding adds none', 'roundings.operations',
     ),
     Bug(
         'prove/rounding/tape.py', 'if operand.own is None or operand.stored:\n            return operand',
@@ -66,10 +66,6 @@ ROUNDING = (
     Bug(
         'prove/rounding/tape.py', 'return np.abs(self.z) + self.r',
         'return np.abs(self.z)', 'the largest magnitude is that of float64', 'roundings.second_order',
-    ),
-    Bug(
-        'prove/rounding/tape.py', 'out = np.where((a[:, infinite] > 0).any(axis=1), np.inf,',
-        'out = np.where((a[:, infinite] > 0).all(axis=1), np.inf,', 'one infinite error is none', 'roundings.tape',
     ),
     Bug(
         'prove/rounding/maps.py', 'return self.k > 1 and self.m * self.n > 1',
