@@ -43,7 +43,9 @@ def field() -> None:
     near = near[near > 2]
     for less in (0, 1, 2):
         other = np.array([pow(int(x), -1, P) * (P - less) % P for x in near], np.uint64)
-        assert np.array_equal(ring.mul(near, other), np.full(len(near), (P - less) % P, np.uint64)), "mul near a multiple"
+        assert np.array_equal(ring.mul(near, other), np.full(len(near), (P - less) % P, np.uint64)), (
+            "mul near a multiple"
+        )
     for x in (RNG.integers(0, 2**64, 5000, dtype=np.uint64), np.uint64(P) * np.arange(1, 8, dtype=np.uint64)):
         assert np.array_equal(ring.reduce(x).astype(object), x.astype(object) % P), "reduce"
     whole = np.array([-(2**63), -1, -2, 0, 1, 2**63 - 1, -P % 2**62], np.int64)
@@ -117,7 +119,8 @@ def constants() -> None:
         "2**60 + 1": concrete._sum(big, x(1.0)), "1 + 2**-60": concrete._sum(x(1.0), x(2.0**-60)),
          "a square of 55 bits": concrete._product(x(2.0**27 + 1), x(2.0**27 + 1)),
         "a third": concrete._quotient(x(1.0), x(3.0)), "e": concrete._exp(x(1.0)), "log 2": concrete._log(x(2.0)),
-        "root of 2": concrete._sqrt(x(2.0)), "root of -1": concrete._sqrt(x(-1.0)), "1.1**2": concrete._power(x(1.1), 2),
+        "root of 2": concrete._sqrt(x(2.0)), "root of -1": concrete._sqrt(x(-1.0)), "1.1**2": concrete._power(x(1.1),
+         2),
         "expm1 of 1": concrete._expm1(x(1.0)), "log1p of 1": concrete._log1p(x(1.0)),
     }.items():  # fmt: skip
         assert result is None, f"{name} is rounded, and taken for exact: {result}"
@@ -186,7 +189,8 @@ MOVES = {
     ),
     "loop": (lambda x: lax.fori_loop(0, 3, lambda i, c: c * x[i + 1], x[0]), V, 24.0),
     "branch": (lambda x: lax.switch(np.int32(7), [lambda y: y, lambda y: -y, lambda y: 2 * y], x), V, 2 * V),
-    "sort-by-constants": (lambda x: lax.sort((np.array([2, 0, 1, 5, 4, 3]), x), num_keys=1)[1], V, V[[1, 2, 0, 5, 4, 3]]),
+    "sort-by-constants": (lambda x: lax.sort((np.array([2, 0, 1, 5, 4, 3]), x), num_keys=1)[1], V, V[[1, 2, 0, 5, 4,
+     3]]),
     "matrix-product": (lambda x: jnp.einsum("ij,kj->ki", x, 2 * x), X, 2 * X @ X.T),
     "batched-product": (
         lambda x: lax.dot_general(x.reshape(2, 3, 2), x.reshape(2, 2, 3), (((2,), (1,)), ((0,), (0,)))),

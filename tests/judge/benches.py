@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+
 from judge.bug import bare
 
 bare("dualform.bench")
@@ -77,7 +78,9 @@ def processes() -> None:
         task = json.loads(input)
         asked.append((task["kind"], task["rule"], task["threads"], env["OMP_NUM_THREADS"]))
         failed = task["rule"] == "retention"
-        return SimpleNamespace(returncode=int(failed), stderr="out of memory", stdout='a log\n{"subject": "x"}\n{"y": 1}\n')
+        return SimpleNamespace(
+            returncode=int(failed), stderr="out of memory", stdout='a log\n{"subject": "x"}\n{"y": 1}\n'
+        )
 
     run.subprocess = SimpleNamespace(run=fake)
     run.os = SimpleNamespace(environ={}, cpu_count=lambda: 6)
@@ -124,7 +127,13 @@ def rates() -> None:
     )  # fmt: skip
     worker.ours = SimpleNamespace(SUBJECTS=[subject])
     worker.timing = SimpleNamespace(in_turns=lambda programs, seconds: {"": timing.Times(8.0, 16.0, 3)})
-    task = {"rule": "delta", "sizes": {"T": 1, "B": 1, "H": 4, "K": 2, "V": 2}, "lengths": [4, 16], "seconds": 1.0, "threads": 1}
+    task = {
+        "rule": "delta",
+        "sizes": {"T": 1, "B": 1, "H": 4, "K": 2, "V": 2},
+        "lengths": [4, 16],
+        "seconds": 1.0,
+        "threads": 1,
+    }
     short, long = worker._lengths(task)
     assert (short["sequences"], long["sequences"]) == (4, 1) and short["H"] == 1
     assert (short["best_ms"], long["best_ms"]) == (2.0, 8.0)

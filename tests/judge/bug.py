@@ -20,16 +20,16 @@ class Bug:
 
     Args:
         file: the module, from the package's folder on.
-        old, new: a text that occurs once in the file, and what stands there instead.
         description: the mistake, in one line.
         battery: who must catch it, "module.function".
+        old, new: a text that occurs once in the file, and what stands there instead.
     """
 
     file: str
-    old: str
-    new: str
     description: str
     battery: str
+    old: str
+    new: str
 
     @property
     def name(self) -> str:

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from judge.arithmetic import refused
 
 from dualform.prove import Certificate, Input, identical, identity, parameters, relations
 from dualform.prove.draw import Point, draw, evaluate
@@ -16,6 +15,7 @@ from dualform.prove.fingerprint import fingerprint
 from dualform.prove.primes import safe_prime, safe_primes
 from dualform.prove.programs import Signature, trace_both
 from dualform.prove.relations import Relations, rational
+from judge.arithmetic import refused
 
 P = safe_prime(np.random.default_rng(7))
 ODD = np.arange(11, 51, 2, dtype=np.float32)
@@ -63,8 +63,10 @@ def exps() -> None:
     four = lambda x: jnp.exp(4 * x * x)  # noqa: E731
     three = lambda x: jnp.exp(x * x) * jnp.exp(2 * x * x)  # noqa: E731
     for what, f, g in (
-        ("e^x = e^2x", jnp.exp, lambda x: jnp.exp(2 * x)), ("e^x = 1 + x", jnp.exp, lambda x: 1 + x),
-        ("e^x e^2x = e^4x", three, four), ("expm1 = exp", jnp.expm1, jnp.exp),
+        ("e^x = e^2x", jnp.exp, lambda x: jnp.exp(2 * x)),
+        ("e^x = 1 + x", jnp.exp, lambda x: 1 + x),
+        ("e^x e^2x = e^4x", three, four),
+        ("expm1 = exp", jnp.expm1, jnp.exp),
         ("e^x^2 = (e^x)^2", lambda x: jnp.exp(x * x), lambda x: jnp.exp(x) ** 2),
         ("e^x = e^(x + 1)", jnp.exp, lambda x: jnp.exp(x + 1)),
     ):
@@ -97,7 +99,9 @@ def relation() -> None:
     arguments = np.array([x, 2 * x, x * pow(3, -1, P) % P, (x + 5) % P], np.uint64)
     right = [{1: Fraction(1)}, {1: Fraction(2)}, {1: Fraction(1, 3)}, {0: Fraction(5), 1: Fraction(1)}]
     assert Relations(right, [0]).hold(arguments, ring)
-    for i, row in enumerate(({1: Fraction(2)}, {1: Fraction(1)}, {1: Fraction(1, 2)}, {0: Fraction(4), 1: Fraction(1)})):
+    for i, row in enumerate(
+        ({1: Fraction(2)}, {1: Fraction(1)}, {1: Fraction(1, 2)}, {0: Fraction(4), 1: Fraction(1)})
+    ):
         assert not Relations([*right[:i], row, *right[i + 1 :]], [0]).hold(arguments, ring), row
     drawn = Relations(right, [0]).exponents(PrimeField(P // 2), np.random.default_rng(0))
     q = P // 2
@@ -110,7 +114,9 @@ def relation() -> None:
                     if n * n <= p / 2]  # fmt: skip
             assert (found is None) == (not fits), f"{c} modulo {p} is {found}, not one of {fits}"
             assert found is None or (found.numerator - c * found.denominator) % p == 0
-            assert found is None or 2 * max(found.numerator**2, found.denominator**2) <= p, f"{found} is not the only one"
+            assert found is None or 2 * max(found.numerator**2, found.denominator**2) <= p, (
+                f"{found} is not the only one"
+            )
     both, leaves = programs(lambda x: jnp.exp(jnp.exp(x)), lambda x: jnp.exp(jnp.exp(x) * 1), ())
     point, run = draw(both, P, leaves, np.random.default_rng(1))
     asked = np.concatenate(run.fresh.arguments)
@@ -148,7 +154,8 @@ def algebra() -> None:
         true(what, f, g, *inputs)
     for what, f, g, *inputs in (
         ("x = y", lambda x, y: x, lambda x, y: y, (), ()), ("x^2 = x", lambda x: x * x, lambda x: x, ()),
-        ("2**61 x = x", lambda x: x * 2.0**61, lambda x: x, ()), ("0.1 = 1/10", lambda x: x * 0.1, lambda x: x / 10, ()),
+        ("2**61 x = x", lambda x: x * 2.0**61, lambda x: x, ()), ("0.1 = 1/10", lambda x: x * 0.1, lambda x: x / 10,
+         ()),
         ("x/(x - x) = x", lambda x: x / (x - x), lambda x: x, ()),
         ("a dot product with 0/0", lambda x: jnp.dot(x / (x - x), x), lambda x: jnp.dot(x, x), (2,)),
         ("a sum of 0/0", lambda x: jnp.sum(x / (x - x)), jnp.sum, (2,)),
@@ -158,11 +165,13 @@ def algebra() -> None:
         ("cos 0 = 0", lambda x: jnp.cos(0 * x), lambda x: 0 * x, ()), ("sin = tanh", jnp.sin, jnp.tanh, ()),
         ("subtraction is addition", lambda x, y: x.at[0].subtract(y), lambda x, y: x.at[0].add(y), (2,), ()),
         ("a reversed sum", lambda x: lax.cumsum(x, reverse=True), jnp.cumsum, (3,)),
-        ("a reset is none", lambda g, x: jnp.exp(g) * x, lambda g, x: x, Input(2, "log", reset=np.array([True, True])), (2,)),
+        ("a reset is none", lambda g, x: jnp.exp(g) * x, lambda g, x: x, Input(2, "log", reset=np.array([True,
+         True])), (2,)),
         ("-inf times 0", lambda g: jnp.exp(0 * g), lambda g: 0 * jnp.exp(g),
          Input(2, "log", reset=np.array([True, True]))),
         ("a mask of -inf", lambda g: g + np.float32([-np.inf, 0]), lambda g: g, Input(2, "log")),
-        ("constants that float32 rounds", lambda x: jnp.where(jnp.ones(()) * 2.0**24 + 1 > 2.0**24, x, 0.0), lambda x: x, ()),
+        ("constants that float32 rounds", lambda x: jnp.where(jnp.ones(()) * 2.0**24 + 1 > 2.0**24, x, 0.0),
+         lambda x: x, ()),
         ("max(x, inf) = x", lambda x: jnp.maximum(x, jnp.inf), lambda x: x, ()),
         ("x >= inf", lambda x: jnp.where(x >= jnp.inf, x, 0.0), lambda x: x, ()),
         ("x < -inf", lambda x: jnp.where(x < -jnp.inf, 0.0, x), lambda x: 0 * x, ()),
@@ -194,21 +203,25 @@ def domains() -> None:
     for what, f, g, *inputs in (
         ("root of a negative", lambda x: jnp.sqrt(-1 - x * x) ** 2, lambda x: -1 - x * x, ()),
         ("x sqrt(-1/2)", lambda x: x * jnp.sqrt(-0.5 * jnp.ones(())), lambda x: jnp.sqrt(-0.5 * jnp.ones(())) * x, ()),
-        ("two results of two domains", lambda x: (jnp.log(x), jnp.log(-x)), lambda x: (1 * jnp.log(x), 1 * jnp.log(-x)), ()),
+        ("two results of two domains", lambda x: (jnp.log(x), jnp.log(-x)), lambda x: (1 * jnp.log(x),
+         1 * jnp.log(-x)), ()),
         ("a denominator of exponentials", lambda x: x / (jnp.exp(x * x) * jnp.exp(-x * x) - 1),
          lambda x: -x / (1 - jnp.exp(-x * x) * jnp.exp(x * x)), ()),
         ("a denominator of sines", lambda x: x / (jnp.sin(x) ** 2 + jnp.cos(x) ** 2 - 1),
          lambda x: x / (-1 + jnp.cos(x) ** 2 + jnp.sin(x) ** 2), ()),
         ("isnan of a root", lambda x: jnp.where(jnp.isnan(jnp.sqrt(x)), -x, x), lambda x: x, ()),
         ("isnan behind a sum", lambda x: jnp.where(jnp.isnan(jnp.sqrt(x) + 1), -x, x), lambda x: x, ()),
-        ("isnan behind a move", lambda x: jnp.where(jnp.isnan(jnp.concatenate([x, jnp.sqrt(x)])[2:]), -x, x), lambda x: x, (2,)),
+        ("isnan behind a move", lambda x: jnp.where(jnp.isnan(jnp.concatenate([x, jnp.sqrt(x)])[2:]), -x, x),
+         lambda x: x, (2,)),
         ("isnan behind a mask", lambda x: jnp.where(jnp.isnan(jnp.where(np.array(True), jnp.sqrt(x), x)), -x, x),
          lambda x: x, ()),
-        ("isnan behind a loop", lambda x: jnp.where(jnp.isnan(lax.fori_loop(0, 2, lambda i, c: c * jnp.log(x), x)), -x, x),
+        ("isnan behind a loop", lambda x: jnp.where(jnp.isnan(lax.fori_loop(0, 2, lambda i, c: c * jnp.log(x), x)),
+         -x, x),
          lambda x: x, ()),
         ("log above -inf", lambda x: jnp.where(jnp.log(x) > -jnp.inf, x, 0.0), lambda x: x, ()),
         ("finite log", lambda x: jnp.where(jnp.isfinite(jnp.log(x)), x, 0.0), lambda x: x, ()),
-        ("what bfloat16 keeps", lambda x: jnp.where(x.astype(jnp.bfloat16).astype(x.dtype) == x, x, 0.0), lambda x: x, ()),
+        ("what bfloat16 keeps", lambda x: jnp.where(x.astype(jnp.bfloat16).astype(x.dtype) == x, x, 0.0), lambda x: x,
+         ()),
         ("what fewer bits keep", lambda x: jnp.where(lax.reduce_precision(x, 8, 7) == x, x, 0.0), lambda x: x, ()),
     ):  # fmt: skip
         false(what, f, g, *inputs)
@@ -236,7 +249,8 @@ def pivots() -> None:
         ("the first factor", lambda a, x: lax.linalg.lu(a)[0][0] * x, lambda a, x: a[0] * x),
         ("one of many solutions", lambda a, x: solved(a, x[0], lambda rows, r: r[rows]),
          lambda a, x: jnp.stack([x[0], 0 * x[0]])),
-        ("a loop as long as rows say", lambda a, x: lax.while_loop(lambda c: c[0] < order(a)[0], lambda c: (c[0] + 1, -c[1]),
+        ("a loop as long as rows say", lambda a, x: lax.while_loop(lambda c: c[0] < order(a)[0], lambda c: (c[0] + 1,
+         -c[1]),
          (0, x))[1], lambda a, x: x),
         ("sorted by rows", lambda a, x: lax.sort((order(a), x), num_keys=1)[1], lambda a, x: x),
     ):  # fmt: skip
@@ -270,7 +284,11 @@ def draws() -> None:
 
     def product(x):  # x times the primes of the later trials, in parts that float32 holds
         for p in fixed[2:]:
-            x = x * np.float32(p >> 48) * 2.0**48 + x * np.float32(p >> 24 & 0xFFFFFF) * 2.0**24 + x * np.float32(p & 0xFFFFFF)
+            x = (
+                x * np.float32(p >> 48) * 2.0**48
+                + x * np.float32(p >> 24 & 0xFFFFFF) * 2.0**24
+                + x * np.float32(p & 0xFFFFFF)
+            )
         return x
 
     identity.safe_primes = lambda rng, count: fixed[:count]
@@ -305,7 +323,8 @@ def refutations() -> None:
 def refusals() -> None:
     """What the engine does not know, and results that cannot be compared, are errors."""
     for f, g in (
-        (lambda x: x, lambda x: x.astype(jnp.bfloat16)), (lambda x: x, lambda x: (x, x)), (lambda x: x, lambda x: x[None]),
+        (lambda x: x, lambda x: x.astype(jnp.bfloat16)), (lambda x: x, lambda x: (x, x)), (lambda x: x,
+         lambda x: x[None]),
     ):  # fmt: skip
         try:
             identical(f, g, ())

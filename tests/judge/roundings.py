@@ -1,7 +1,7 @@
 """Batteries for rounding bounds: errors that really occur, in one order or another that a compiler may choose.
 
 The errors are those of numpy in float32, where every operation is written out; so nothing is compiled. Many programs
-have (x + 2**27) - 2**27 in them: in float32 it moves any x below 8 to 0 and 8 or more to 16, an error as large as one likes.
+have (x + 2**27) - 2**27 in them: in float32 it moves any x below 8 to 0 and more to 16, an error as large as one likes.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from judge.arithmetic import refused
 
 from dualform.prove import rounding_bound
 from dualform.prove.rounding import VACUOUS, RoundingBound
 from dualform.prove.rounding.charges import U64, charge, product, unit
+from judge.arithmetic import refused
 
 F = np.float32
 U, TINY = 2.0**-24, 2.0**-126
@@ -99,9 +99,13 @@ def second_order() -> None:
     bounded("a root near zero", lambda x: jnp.sqrt((lost(x, 2.0**-10) - x) ** 2), 7.5 / 1024, F(7.5 / 1024))
     bounded("a root of what may be negative", lambda x: jnp.sqrt(lost(x) - 7), np.inf, X)
     bounded("a logarithm of what may be negative", lambda x: jnp.log(lost(x) - 7), np.inf, X)
-    bounded("an angle on the cut", lambda x: jnp.arctan2((lost(x) - 7) / 64, -jnp.ones(())), np.arctan2(-7 / 64, -1), F(7.1))
+    bounded(
+        "an angle on the cut", lambda x: jnp.arctan2((lost(x) - 7) / 64, -jnp.ones(())), np.arctan2(-7 / 64, -1), F(7.1)
+    )
     bounded("a power", lambda x: (2 + lost(x)) ** 1.5, 2**1.5, most)
-    bounded("a dot product", lambda x, y: jnp.dot(lost(x) - most, lost(y) - most), 2 * most**2, F([7.9] * 2), F([7.9] * 2))
+    bounded(
+        "a dot product", lambda x, y: jnp.dot(lost(x) - most, lost(y) - most), 2 * most**2, F([7.9] * 2), F([7.9] * 2)
+    )
     bounded("a product of many", lambda x: jnp.prod(lost(x) - most), most**2, F([7.9] * 2))
     with jax.enable_x64(True):
         bounded("an overflow in float64", lambda x: x * x, np.inf, np.float64(1e200))
@@ -127,7 +131,8 @@ def switches() -> None:
     bounded("both of two", lambda x: ((lost(x) > 4) & (x > 0)).astype(F), 0.0, X)
     bounded("not", lambda x: (~(lost(x) > 4)).astype(F), 1.0, X)
     for what, f in {
-        "an integer part": lambda x: lost(x).astype(jnp.int32) * F(1), "an index": lambda x: jnp.argmax(jnp.stack([lost(x), F(3) + 0 * x])),
+        "an integer part": lambda x: lost(x).astype(jnp.int32) * F(1),
+         "an index": lambda x: jnp.argmax(jnp.stack([lost(x), F(3) + 0 * x])),
         "a permutation": lambda x: lax.sort((jnp.stack([lost(x), F(3) + 0 * x]), jnp.arange(2)), num_keys=1)[1],
         "the first of two": lambda x: lax.top_k(jnp.stack([lost(x), F(3) + 0 * x]), 1)[1],
     }.items():  # fmt: skip
@@ -139,7 +144,13 @@ def sums() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.uniform(1, 2, (2, 500)).astype(F)
     worst = max(range(500), key=lambda i: abs(float(a[i] * b[i]) - float(a[i]) * float(b[i])))
-    bounded("a dot product of one", lambda x, y: jnp.dot(x, y), a[worst] * b[worst], a[worst : worst + 1], b[worst : worst + 1])
+    bounded(
+        "a dot product of one",
+        lambda x, y: jnp.dot(x, y),
+        a[worst] * b[worst],
+        a[worst : worst + 1],
+        b[worst : worst + 1],
+    )
     two = max(range(499), key=lambda i: abs(float(a[i] + a[i + 1]) - float(a[i]) - float(a[i + 1])))
     bounded("a sum of two", jnp.sum, a[two] + a[two + 1], a[two : two + 2])
     bounded("a running sum of two", lambda x: jnp.cumsum(x)[1], a[two] + a[two + 1], a[two : two + 2])
@@ -152,7 +163,12 @@ def sums() -> None:
     at = np.zeros(64, int)
     bounded("a scatter into one element", lambda x, y: x.at[at].add(y)[0], F(2.0**24), F([2.0**24]), np.ones(64, F))
     bounded("a sum that overflows on the way", jnp.sum, np.inf, F([3e38, 3e38, -3e38, -3e38]))
-    bounded("a dot product that overflows on the way", lambda x: jnp.dot(x, np.ones(4, F)), np.inf, F([3e38, 3e38, -3e38, -3e38]))
+    bounded(
+        "a dot product that overflows on the way",
+        lambda x: jnp.dot(x, np.ones(4, F)),
+        np.inf,
+        F([3e38, 3e38, -3e38, -3e38]),
+    )
     bounded("a product that overflows on the way", jnp.prod, np.inf, F([1e20, 1e20, 1e-30, 1e-5]))
     bounded("a sum of sums", lambda x: jnp.sum(jnp.sum(x, axis=1)), F(2.0**24), ones[:64].reshape(8, 8))
 
@@ -207,7 +223,9 @@ def sweeps() -> None:
     bounded("seven multiples of a stored product", many, 127.0 * whole, rows, ones)
     bounded("its transpose", lambda x, y: 127.0 * (x @ y).T, 127.0 * whole, rows, ones)
     bounded("a running sum", lambda x, y: jnp.cumsum(jnp.stack([x @ y] * 8), 0)[-1], 8 * whole, rows, ones)
-    bounded("a sum from behind", lambda x, y: lax.cumsum(jnp.stack([x @ y] * 8), reverse=True)[0], 8 * whole, rows, ones)
+    bounded(
+        "a sum from behind", lambda x, y: lax.cumsum(jnp.stack([x @ y] * 8), reverse=True)[0], 8 * whole, rows, ones
+    )
     _, bound = rounding_bound(lambda x, y: (lambda p: p - 0.5 * p - 0.5 * p)(x @ y), rows, ones)
     assert np.max(bound) < 4 * U * 2.0**24, f"what cancels is charged: {bound}"
     n = 40
@@ -249,7 +267,8 @@ def solves() -> None:
     _, bound = rounding_bound(lambda m, v: jnp.linalg.solve(m, v), tiny, F([1, 2]))
     assert np.all(bound >= 0.1 * U) and np.all(bound < 1e-4)
     upper = F([[1, 1e4], [0, 1]])
-    bounded("a triangle with large entries", lambda m, v: lax.linalg.triangular_solve(m, v[:, None], left_side=True, lower=False)[:, 0],
+    bounded("a triangle with large entries", lambda m, v: lax.linalg.triangular_solve(m, v[:, None], left_side=True,
+     lower=False)[:, 0],
             F([b[0] - F(1e4) * b[1], b[1]]), upper, F([b[0], b[1]]))  # fmt: skip
 
 
@@ -277,14 +296,20 @@ def rewrites() -> None:
     at = np.zeros(3, int)
     bounded("x + scatter(y)", lambda x, y, v: x + y.at[at].add(v), F([2.0**24]), F([2.0**24]), F([0.0]), F([1, 1, 1]))
     total = jnp.sum
-    bounded("sum(sum)", lambda x: total(total(x, 1)), F(2.0**24), np.concatenate([F([2.0**24]), np.ones(63, F)]).reshape(8, 8))
+    bounded(
+        "sum(sum)",
+        lambda x: total(total(x, 1)),
+        F(2.0**24),
+        np.concatenate([F([2.0**24]), np.ones(63, F)]).reshape(8, 8),
+    )
 
 
 def charges() -> None:
     """Functions compiled here, over a range, and what is stated of them."""
     rng = np.random.default_rng(6)
     x = np.concatenate([rng.uniform(-8, 8, 20_000), rng.uniform(-0.7, 0.7, 20_000)]).astype(F)
-    both = {"exp": (jnp.exp, np.exp), "tanh": (jnp.tanh, np.tanh), "expm1": (jnp.expm1, np.expm1), "sin": (jnp.sin, np.sin),
+    both = {"exp": (jnp.exp, np.exp), "tanh": (jnp.tanh, np.tanh), "expm1": (jnp.expm1, np.expm1), "sin": (jnp.sin,
+     np.sin),
             "logistic": (lax.logistic, lambda v: 1 / (1 + np.exp(-v)))}  # fmt: skip
     found = jax.jit(lambda v: [f(v) for f, _ in both.values()])(x)
     for (name, (_, exact)), computed in zip(both.items(), found, strict=True):

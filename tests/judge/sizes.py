@@ -6,13 +6,13 @@ from math import log2
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from judge.arithmetic import refused
 
 from dualform.prove import Certificate, Input, identical, identity
 from dualform.prove.certificate import at_most
 from dualform.prove.measure import Sizes, degree, measure, sizes
 from dualform.prove.programs import Signature, trace_both
 from dualform.prove.relations import Relations
+from judge.arithmetic import refused
 
 CHANCE = 2**13 * 12 / 2**60 / 59
 """That a prime divides n, for each bit of n: 2**13 candidates out of 2**60 / 12, and 59 bits at least a prime."""
@@ -42,7 +42,8 @@ def degrees() -> None:
         ("running products", 4, jnp.cumprod, (4,)), ("a determinant of order 3", 3, jnp.linalg.det, (3, 3)),
         ("x.x times x.x", 4, lambda x: jnp.dot(x, x) ** 2, (3,)), ("x^-2", 2, lambda x: lax.integer_pow(x, -2), ()),
         ("a solve", 3, lambda a, b: jnp.linalg.solve(a, b), (2, 2), (2,)),
-        ("a triangular solve", 3, lambda a: lax.linalg.triangular_solve(a, jnp.ones((3, 1)), left_side=True, lower=True), (3, 3)),
+        ("a triangular solve", 3, lambda a: lax.linalg.triangular_solve(a, jnp.ones((3, 1)), left_side=True,
+         lower=True), (3, 3)),
         ("1/x + 1/y", 2, lambda x, y: 1 / x + 1 / y, (), ()),
         ("a scatter of products", 3, lambda x, y: x.at[np.array([0, 0])].multiply(y)[0], (2,), (2,)),
     ):  # fmt: skip
@@ -65,8 +66,10 @@ def gates() -> None:
         ("e^5g and e^(g/3), both in thirds", 15, lambda a: jnp.exp(5 * a), lambda a: jnp.exp(a / 3), g),
         ("e^-2a + e^-2b", 2, lambda a, b: jnp.exp(-2 * a) + jnp.exp(-2 * b), lambda a, b: nothing(), g, g),
         ("e^-(-(a + b))", 2, lambda a, b: jnp.exp(-(-(a + b))), lambda a, b: nothing(), g, g),
-        ("e^(3a + b) through a matrix", 4, lambda a: jnp.exp(np.float32([3, 1]) @ a), lambda a: nothing(), Input(2, "log")),
-        ("e^(a - 3b) through a matrix", 3, lambda a: jnp.exp(np.float32([-3, -1]) @ a) + jnp.exp(np.float32([-1, -3]) @ a),
+        ("e^(3a + b) through a matrix", 4, lambda a: jnp.exp(np.float32([3, 1]) @ a), lambda a: nothing(), Input(2,
+         "log")),
+        ("e^(a - 3b) through a matrix", 3, lambda a: jnp.exp(np.float32([-3, -1]) @ a) + jnp.exp(np.float32([-1,
+         -3]) @ a),
          lambda a: nothing(), Input(2, "log")),
         ("e^(sum of four)", 4, lambda a: jnp.exp(a.sum()), lambda a: nothing(), Input(4, "log")),
         ("e^(running sum)", 4, lambda a: jnp.exp(jnp.cumsum(a))[-1], lambda a: nothing(), Input(4, "log")),
@@ -149,7 +152,9 @@ def weighed() -> None:
     """What a certificate says of its own failure."""
     constant = np.float32(2.0**100)
     for trials in (1, 2, 3, 5):
-        certificate = identical(lambda x, y: (x + y) ** 2, lambda x, y: x * x + 2 * x * y + y * y, (), (), trials=trials)
+        certificate = identical(
+            lambda x, y: (x + y) ** 2, lambda x, y: x * x + 2 * x * y + y * y, (), (), trials=trials
+        )
         assert certificate.trials == trials == len(certificate.primes) == len(set(certificate.primes))
         least("failure probability", certificate.failure_probability, (2 / 2**60 + 2 * CHANCE) ** trials)
         least("degree", certificate.degree, 2)
@@ -186,7 +191,9 @@ def certificates() -> None:
     assert [c.verdict for c in (known, refuted, unknown)] == ["proved", "refuted", "undecided"]
     assert known.holds == "modulo the drawn primes" and refuted.holds is None and unknown.holds is None
     assert unknown.to_dict()["failure_probability"] == 1.0 and known.to_dict()["verdict"] == "proved"
-    half = identical(lambda x: x.astype(jnp.bfloat16) + x.astype(jnp.bfloat16), lambda x: 2 * x.astype(jnp.bfloat16), ())
+    half = identical(
+        lambda x: x.astype(jnp.bfloat16) + x.astype(jnp.bfloat16), lambda x: 2 * x.astype(jnp.bfloat16), ()
+    )
     assert half.equal and half.unrounded == ("bfloat16",) and "ignores rounding to bfloat16" in str(half)
     sums = lambda x, y: (jnp.sqrt(jnp.log(x)) + jnp.log1p(y)) + 1 / y**2  # noqa: E731
     double = identical(sums, lambda x, y: 1 * sums(x, y), (), ())
@@ -197,6 +204,8 @@ def certificates() -> None:
     assert inverse.equal and inverse.conditions and "denominator" in inverse.conditions[0]
     assert identical(lambda x: x + x, lambda x: 2 * x, ()).conditions == ()
     for kept, conditions in ((False, 0), (True, 1)):
-        chosen = identical(lambda x, k=kept: jnp.where(np.array(k), jnp.sqrt(x), x), lambda x, k=kept: jnp.sqrt(x) if k else x, ())
+        chosen = identical(
+            lambda x, k=kept: jnp.where(np.array(k), jnp.sqrt(x), x), lambda x, k=kept: jnp.sqrt(x) if k else x, ()
+        )
         assert chosen.equal and len(chosen.conditions) == conditions, "a mask that drops a root, or keeps it"
     refused(lambda: degree(lambda x: lax.sort(x)[0], (3,)), "the degree of a sort")

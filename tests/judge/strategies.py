@@ -1,15 +1,17 @@
-"""Batteries for `dualform.testing`: what strategies promise, planted bugs that are caught, the rules and references beside.
+"""Batteries for `dualform.testing`: what strategies promise, planted bugs that are caught; and for references.
 
 `laws` judges the code that judges planted bugs: a wrong form must be caught, a right one must not.
 """
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
+
 from judge.bug import bare
 
 bare("dualform.laws")
@@ -29,8 +31,11 @@ bare(
 bare("dualform.testing.mutants")
 from dualform.regression import baselines  # noqa: E402
 from dualform.rules import heads  # noqa: E402
-from dualform.testing import floats, gates, keys, problems, profiles, shapes, tracing, values  # noqa: E402
+from dualform.testing import gates, problems, profiles, shapes, tracing, values  # noqa: E402
+from dualform.testing.floats import floats, magnitudes, rounded  # noqa: E402
 from dualform.testing.mutants.mutant import Mutant, caught, rate_of  # noqa: E402
+
+keys = import_module("dualform.testing.keys")  # a function of the package has the same name
 
 
 def every(strategy, judge: Callable, examples: int = 60) -> list:
@@ -49,6 +54,7 @@ def every(strategy, judge: Callable, examples: int = 60) -> list:
 
 def mutants() -> None:
     """A planted bug is caught by the stamp that it deserves, a harmless program is not."""
+
     def of(form, replacement, label="J1", case=None):
         return caught(Mutant("a bug", label, form, replacement, "a mistake", case))
 
@@ -63,8 +69,6 @@ def mutants() -> None:
     flat.defvjp(lambda x: (x * x, x), lambda x, ct: (3 * x * ct,))
     gradient = of("power", flat)
     assert gradient is not None and (gradient.of, gradient.verdict) == ("gradient", "refuted"), gradient
-    low = of("power", lambda x: (x.astype(jnp.bfloat16) ** 2).astype(x.dtype))
-    assert low is not None and low.stamp == "bounded", low
     sampled = of("f", lambda: -1.0, "J2")
     assert sampled is not None and (sampled.stamp, sampled.verdict) == ("measured", "off"), sampled
     assert of("f", lambda: 2.0, "J2") is None
@@ -75,7 +79,11 @@ def mutants() -> None:
             continue
         raise AssertionError("a bug is planted nowhere")
     rate = rate_of({"one": wrong, "two": None, "three": gradient})
-    assert (rate.total, rate.caught, rate.missed) == (3, 2, ("two",)) and "2 of 3" in str(rate) and "missed: two" in str(rate)
+    assert (
+        (rate.total, rate.caught, rate.missed) == (3, 2, ("two",))
+        and "2 of 3" in str(rate)
+        and "missed: two" in str(rate)
+    )
     assert rate.how == {"by proved value": 1, "by proved gradient": 1}
 
 
@@ -83,7 +91,7 @@ def arrays() -> None:
     """Families of arrays have the property that they are named after."""
     for dtype in (np.float16, np.float32, jnp.bfloat16):
         tiny, top = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
-        low, high = floats.magnitudes(dtype)
+        low, high = magnitudes(dtype)
         assert low >= tiny and high * high <= top / 4
 
         def fine(x, tiny=tiny, dtype=dtype):
@@ -103,8 +111,8 @@ def arrays() -> None:
             assert np.abs(one["underflow"]).max() ** 2 < 2.0**-117 and np.abs(one["underflow"]).min() >= 2.0**-126
     drawn = every(values.arrays((2, 2), np.float32, families=("cancelling",)), lambda x: None, 40)
     assert all(not np.asarray(x, float).sum(0).any() for x in drawn) and any(np.any(x) for x in drawn)
-    assert floats.rounded([1e-40, 1e-46, 1.0, -1e-39], np.float32).tolist() == [0.0, 0.0, 1.0, 0.0]
-    every(floats.floats(np.float32, low=-2.0, high=3.0), lambda x: check_range(x, -2.0, 3.0))
+    assert rounded([1e-40, 1e-46, 1.0, -1e-39], np.float32).tolist() == [0.0, 0.0, 1.0, 0.0]
+    every(floats(np.float32, low=-2.0, high=3.0), lambda x: check_range(x, -2.0, 3.0))
 
 
 def check_range(x, low: float, high: float) -> None:
@@ -115,14 +123,15 @@ def key_kinds() -> None:
     """Keys have the geometry that they are named after."""
     n, K = 3, 5
     every(keys.unit_keys(n, K), lambda k: check_range(np.linalg.norm(k.astype(float), axis=1), 1 - 1e-6, 1 + 1e-6))
-    every(keys.orthonormal_keys(n, K), lambda k: check_range(k.astype(float) @ k.astype(float).T - np.eye(n), -1e-6, 1e-6))
+    every(
+        keys.orthonormal_keys(n, K), lambda k: check_range(k.astype(float) @ k.astype(float).T - np.eye(n), -1e-6, 1e-6)
+    )
     every(keys.duplicate_keys(n, K), lambda k: check_range(len(np.unique(k, axis=0)), 1, n - 1))
     every(keys.keys_with_zeros(n, K), lambda k: check_range((~k.any(axis=1)).sum(), 1, n))
     for rows, width in ((3, 5), (1, 4), (4, 2), (6, 6)):
-        every(
-            keys.rank_deficient_keys(rows, width),
-            lambda k, most=min(rows, width) - 1: check_range(np.linalg.matrix_rank(k.astype(float)), 0, most),
-        )
+        most = min(rows, width) - 1
+        drawn = every(keys.rank_deficient_keys(rows, width), lambda k: None)
+        check_range([np.linalg.matrix_rank(k.astype(float)) for k in drawn], 0, most)
     for name in ("orthonormal", "duplicate"):
         try:
             keys.keys(9, 2, kinds=(name,)) if name == "orthonormal" else keys.keys(1, 2, kinds=(name,))
@@ -134,13 +143,13 @@ def key_kinds() -> None:
 def gate_values() -> None:
     """Gates lie where they must, and reach their edges."""
     for shape in ((4,), (5, 4)):
-        logs = every(gates.log_decays(shape), lambda g: check_range(g, -np.inf, 0.0), 80)
+        logs = every(gates.log_decays(shape), lambda g: check_range(g, -np.inf, 0.0), 60)
         assert {0.0, -50.0, -1e4, -np.inf} <= {float(x) for g in logs for x in np.ravel(g)}
-        every(gates.log_decays(shape, reset=False), lambda g: check_range(g, -1e4, 0.0), 80)
-        steps = every(gates.step_sizes(shape), lambda b: check_range(b, 0.0, 2.0), 80)
+        every(gates.log_decays(shape, reset=False), lambda g: check_range(g, -1e4, 0.0), 30)
+        steps = every(gates.step_sizes(shape), lambda b: check_range(b, 0.0, 2.0), 40)
         assert {0.0, 1.0, 2.0} <= {float(x) for b in steps for x in np.ravel(b)}
-        every(gates.step_sizes(shape, high=1.0), lambda b: check_range(b, 0.0, 1.0), 80)
-        every(gates.momenta(shape), lambda m: check_range(m, 0.0, 1.0), 80)
+        every(gates.step_sizes(shape, high=1.0), lambda b: check_range(b, 0.0, 1.0), 30)
+        every(gates.momenta(shape), lambda m: check_range(m, 0.0, 1.0), 30)
 
 
 def problem_kinds() -> None:
@@ -171,6 +180,7 @@ def problem_kinds() -> None:
 
 def traces() -> None:
     """A function that is traced too often is noticed, and profiles are what their table says."""
+
     def traced(limit: int, sizes) -> bool:
         try:
             with tracing.max_traces(lambda x: x + 1, limit) as f:
@@ -215,11 +225,12 @@ def references() -> None:
 
     g = jnp.asarray(rng.standard_normal((B, T, H)), jnp.float32)
     o, states = heads._map(one_head, (*wide[:3], {"g": g}), own, state, ids)
+    q, k, v, g, own, state, ids, o, states = (np.asarray(x) for x in (q, k, v, g, own, state, ids, o, states))
     for b in range(B):
         for h in range(H):
             given = q[b, :, h * Hk // H], k[b, :, h * Hk // H], v[b, :, h], {"g": g[b, :, h]}
             expected, last = one_head(given, own[h], state[b, h], ids[b])
-            assert np.array_equal(o[b, :, h], expected) or np.allclose(o[b, :, h], expected), f"sequence {b}, head {h}"
+            assert np.allclose(o[b, :, h], expected), f"sequence {b}, head {h}"
             assert np.allclose(states[b, h], last), f"state of sequence {b}, head {h}"
     d = 6
     for k in (d - 1, d, d + 1):
