@@ -1,0 +1,5 @@
+"""All planted bugs, by what they are planted in."""
+
+from judge.bugs import arithmetic, proofs, roundings, sizes, tools, verdicts
+
+BUGS = (*arithmetic.BUGS, *sizes.BUGS, *proofs.BUGS, *roundings.BUGS, *verdicts.BUGS, *tools.BUGS)
