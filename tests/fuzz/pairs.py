@@ -23,7 +23,7 @@ PRIMES = safe_primes(np.random.default_rng(0), 96)
 
 
 def multiplied(x, count: int):
-    """x times the first primes of the engine's list, each written with constants that a float32 holds."""
+    """x times the first of `PRIMES`, each written with constants that a float32 holds."""
     for prime in PRIMES[:count]:
         y = x * 0
         for k in (60, 40, 20, 0):
