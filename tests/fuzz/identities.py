@@ -43,6 +43,7 @@ class Tally:
     crashes: list = field(default_factory=list)
     skipped: Counter = field(default_factory=Counter)
     unkept: Counter = field(default_factory=Counter)
+    conditional: list = field(default_factory=list)
     slowest: list = field(default_factory=list)
     seconds: Counter = field(default_factory=Counter)
 
@@ -62,6 +63,7 @@ class Tally:
             "crashes": self.crashes,
             "skipped": dict(self.skipped),
             "meant otherwise than the oracle finds": dict(self.unkept),
+            "proved under a condition, different elsewhere": self.conditional,
             "slowest": sorted(self.slowest, key=lambda x: -x[0])[:10],
             "seconds": dict(self.seconds),
         }
@@ -120,9 +122,12 @@ def judge(rng, pair: Pair, prove: Callable, tally: Tally, place: Any = None, pro
         if certificate.equal is None:
             tally.undecided[pair.kind] += 1
             tally.reasons[f"{pair.kind}: {re.sub(' [(].*', '', str(certificate.reason))[:90]}"] += 1
+    if certificate.equal is True and difference is not None:
+        tally.conditional.append([pair.f, pair.g, list(getattr(certificate, "conditions", ()))])
     broken = _broken(rng, oracle, difference, certificate)
     if broken is not None:
         text = f"{pair.source(trials, seed)}\n# {broken[0]}: {broken[1]}\n# {certificate}"
+        tally.conditional = [c for c in tally.conditional if c[:2] != [pair.f, pair.g]]
         tally.violations.append({"kind": pair.kind, "what": broken[0], "at": place, "program": text})
         if progress is not None:
             progress.console.print(f"\n--- {pair.kind}, pair {place}\n{text}", markup=False, soft_wrap=True)

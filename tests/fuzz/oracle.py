@@ -88,10 +88,10 @@ class Oracle:
 
     def search(self, rng: np.random.Generator, count: int = 8, regular: bool = False) -> Difference | None:
         """A point at which the programs differ, among generic ones and among zeros, ties and integers."""
-        for kind in (*["generic"] * count, "positive", "large", "zeros", "ties", "integers", "units"):
+        generic = ["generic", "positive"] * count if regular else ["generic"] * count
+        for kind in (*generic, "positive", "large", "zeros", "ties", "integers", "units"):
             point = [draw(rng, x, kind) for x in self.inputs]
-            generic = kind in ("generic", "positive", "large")
-            found = self.differs(point, generic, regular)
+            found = self.differs(point, kind in ("generic", "positive", "large"), regular)
             if found is not None:
                 return found
         return None
