@@ -12,7 +12,7 @@ import jax.extend as jex
 import numpy as np
 
 from dualform.prove.draw import Leaves, Programs
-from dualform.prove.enclosure import Ball, enclose
+from dualform.prove.enclosure import Ball, Enclosure, enclose
 from dualform.prove.errors import ProofError
 
 FIRST = 12
@@ -31,9 +31,13 @@ def exists(programs: Programs, leaves: Leaves, rng: np.random.Generator) -> bool
 
 
 def defined(programs: Programs, point: list[np.ndarray]) -> bool:
-    """Whether all results of both programs are real numbers at a point, for certain."""
+    """Whether all results of both programs are real numbers at a point, for certain.
+
+    The point is given in balls, not as constants: of a constant zero the logarithm is -inf, as a reset of gates is.
+    """
+    balls = [Enclosure().lift(x) for x in point]
     try:
-        found = [x for program in programs for x in enclose(program, point, any_pivots=True)]
+        found = [x for program in programs for x in enclose(program, balls, any_pivots=True)]
     except ProofError:
         return False
     return not any(x.bad.any() for x in found if isinstance(x, Ball))

@@ -54,11 +54,11 @@ class Enclosure:
         return low, high, bad
 
 
-def enclose(program: Program, inputs: list[np.ndarray], any_pivots: bool = False) -> list[Ball | np.ndarray]:
+def enclose(program: Program, inputs: list, any_pivots: bool = False) -> list[Ball | np.ndarray]:
     """The results of a program at a point: balls for real numbers, arrays for integers and masks.
 
     Args:
-        program, inputs: what, and where.
+        program, inputs: what, and where, in balls or as constants.
         any_pivots: whether the results are known to be the same for all pivots.
 
     Raises:
