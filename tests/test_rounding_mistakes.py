@@ -89,6 +89,14 @@ def fused_no_op(x):
     return (c - c.astype(np.float32).max(-1, keepdims=True)).astype(np.float32)
 
 
+def any_infinity(original):
+    return lambda z, a, b, unit: np.isinf(z)
+
+
+def masked_square(x):
+    return jnp.where(jnp.arange(1) < 0, x, -jnp.inf) + x * x
+
+
 def infinite_centred(x):
     return jnp.inf * (x - x.mean())
 
@@ -217,6 +225,7 @@ MISTAKES = [
     Mistake("halves rounded up", piecewise, "ROUND", lambda _: HALF_UP, jnp.round, full(1, 2.5)),
     Mistake("exact subnormal constants", entry, "flushed", no_flush, lambda x: jnp.log(x + 1e-45), full(1, 0.0)),
     Mistake("infinities of any sign", elementwise, "signed", any_sign, infinite_centred, (FLAT,)),
+    Mistake("an infinity that nothing meets", elementwise, "summed", any_infinity, masked_square, full(1, -8e27)),
     Mistake("no sums of constants", rewrites, "sums", nothing, shifts, full(1, -8.742935), shifted_once),
     Mistake("no scatter after add", rewrites, "sums", nothing, scattered, (*full(1, 1e8), *full(16, 3.0))),
     Mistake(

@@ -37,6 +37,14 @@ def infinite(x: Node):
     return np.isinf(x.z) & (x.r == 0)
 
 
+def summed(z, a: Node, b: Node, unit: Unit):
+    """Where a sum is infinite in every execution: one operand is, and the other cannot overflow against it."""
+    if np.isfinite(z).all():
+        return None
+    bounded = [infinite(p) | (p.high <= unit.largest) for p in (a, b)]
+    return np.isinf(z) & (infinite(a) | infinite(b)) & bounded[0] & bounded[1]
+
+
 def signed(z, a: Node, b: Node):
     """Where a product or quotient is infinite in every execution; its sign is known only if both operands' are."""
     if np.isfinite(z).all():
@@ -100,7 +108,8 @@ def add(tape: Tape, eqn, a: Node, b: Node, sign: float = 1.0) -> list[Node]:
         eps = np.where(nothing, 0.0, basic(m))
         return eps if more is None else eps + more
 
-    node = elementwise(tape, a.z + sign * b.z, (a, b), (1.0, sign), local)
+    z = a.z + sign * b.z
+    node = elementwise(tape, z, (a, b), (1.0, sign), local, still=summed(z, a, b, unit))
     node.nonnegative = sign > 0 and known_nonnegative(a) and known_nonnegative(b)
     node.origin = rewrites.sum_origin(a, b)
     return [node]
