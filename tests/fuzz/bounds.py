@@ -32,7 +32,7 @@ from tests.fuzz.reference import Unknown
 GROUPS = (1, 8, 8, 16)
 """Programs to a compilation."""
 
-BLAMED = 150
+BLAMED = 60
 """Infinite bounds that are traced to a statement."""
 
 
@@ -215,16 +215,14 @@ def _evaluate(case: Case, inputs, runs: dict, tally: Tally, clock: Clock) -> Fin
 
 
 def _first_infinite(case: Case, inputs) -> str:
-    """The first statement whose value is finite when run although its bound is not."""
+    """The first statement whose value is finite although its bound is not."""
     for s in case.program.statements:
         try:
             part = Case(replace(case.program, result=s.out, wrap=None).pruned(), case.bounding)
-            with x64(case.program):
-                y = compiled([part])([inputs])[0]
             answer = part.bound(inputs)
         except Exception:
             return f"? {s.text}"
-        if answer is not None and (~np.isfinite(answer[1]) & np.isfinite(y)).any():
+        if answer is not None and (~np.isfinite(answer[1]) & np.isfinite(answer[0])).any():
             return f"{s.out.dtype}: {s.text}"
     return "the gradient"
 
