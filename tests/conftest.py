@@ -8,6 +8,9 @@ import dualform.testing
 
 dualform.testing.load_profile()
 
+# The batteries of the judge put bare packages in the places of dualform's own: they run in processes of their own.
+collect_ignore = ["judge"]
+
 # A [n, 1] array that silently broadcasts against [n] is the commonest way to a wrong shape that "works".
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -90,6 +90,8 @@ def plant(bug: Bug) -> None:
 
 def bare(name: str, **contents) -> ModuleType:
     """A package whose modules can be imported, but whose own imports are not made: those of all laws take a second."""
+    if getattr(sys.modules.get(name), "__file__", None):
+        raise RuntimeError(f"{name} is imported already: a bare package is put in place before that")
     package = ModuleType(name)
     package.__path__ = [str(ROOT.joinpath(*name.split(".")[1:]))]
     vars(package).update(contents)

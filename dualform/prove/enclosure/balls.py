@@ -63,7 +63,13 @@ def rounded(mid, rad, bad) -> Ball:
 
 
 def add(a: Ball, b: Ball) -> Ball:
-    return rounded(a.mid + b.mid, a.rad + b.rad, a.bad | b.bad)
+    """Exact where both are and the sum does not round (Knuth's TwoSum): x - x is zero."""
+    total = a.mid + b.mid
+    part = total - a.mid
+    error = (a.mid - (total - part)) + (b.mid - part)
+    out = rounded(total, a.rad + b.rad, a.bad | b.bad)
+    exact = (a.rad == 0) & (b.rad == 0) & (error == 0)
+    return Ball(out.mid, np.where(exact, 0.0, out.rad), out.bad)
 
 
 def neg(a: Ball) -> Ball:
@@ -71,8 +77,11 @@ def neg(a: Ball) -> Ball:
 
 
 def mul(a: Ball, b: Ball) -> Ball:
+    """Exact where one of them is zero."""
     rad = np.abs(a.mid) * b.rad + np.abs(b.mid) * a.rad + a.rad * b.rad
-    return rounded(a.mid * b.mid, rad, a.bad | b.bad)
+    out = rounded(a.mid * b.mid, rad, a.bad | b.bad)
+    nothing = ((a.mid == 0) & (a.rad == 0)) | ((b.mid == 0) & (b.rad == 0))
+    return Ball(out.mid, np.where(nothing & np.isfinite(out.mid), 0.0, out.rad), out.bad)
 
 
 def reciprocal(a: Ball) -> Ball:
