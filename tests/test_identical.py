@@ -255,8 +255,8 @@ TRUE = {
         (4,), (4, 2), (2,),
     ),
     "unknown-functions": (
-        lambda w, x: jnp.tanh(w @ x) + jnp.sin(w @ x),
-        lambda w, x: jnp.sin(x @ w.T) + jnp.tanh((x[None] @ w.T)[0]),
+        lambda w, x: jnp.cbrt(w @ x) + jnp.sin(w @ x),
+        lambda w, x: jnp.sin(x @ w.T) + jnp.cbrt((x[None] @ w.T)[0]),
         (3, 2), (2,),
     ),
     "square-of-a-root": (lambda x: jnp.linalg.norm(x) ** 2, lambda x: x @ x, (4,)),
@@ -329,7 +329,7 @@ def test_exponentials_are_reported():
     assert proved(*TRUE["delta-rule"]).method == "none"
     assert proved(*TRUE["nested-exp-alike"]).method == "independent variables"
     assert "relations" in proved(*TRUE["exp-doubled"]).method
-    assert proved(*TRUE["unknown-functions"]).opaque == ("sin", "tanh")
+    assert proved(*TRUE["unknown-functions"]).opaque == ("cbrt", "sin")
 
 
 # gates ----------------------------------------------------------------------------------------------------------------
@@ -526,16 +526,9 @@ def test_more_trials_are_suggested_where_they_would_do():
 
 UNDECIDED = {
     "pythagoras": (lambda x: jnp.sin(x) ** 2 + jnp.cos(x) ** 2, lambda x: jnp.ones_like(x), "unknown functions"),
-    "log-of-exp": (lambda x: jnp.log(jnp.exp(x)), lambda x: x, "unknown functions"),
-    "tanh-by-exp": (lambda x: jnp.tanh(x), lambda x: 1 - 2 / (jnp.exp(2 * x) + 1), "unknown functions"),
-    "maximum-and-minimum": (lambda x: jnp.maximum(x, 1.0) + jnp.minimum(x, 1.0), lambda x: x + 1, "'max'"),
-    "relu": (lambda x: jax.nn.relu(x) - jax.nn.relu(-x), lambda x: x, "'max'"),
-    "square-of-absolute-value": (lambda x: jnp.abs(x) ** 2, lambda x: x * x, "'abs'"),
+    "exp-of-half-a-log": (lambda x: jnp.exp(0.5 * jnp.log(x)), jnp.sqrt, "unknown functions"),
+    "relu-twice": (lambda x: jax.nn.relu(jax.nn.relu(x)), jax.nn.relu, "unknown functions"),
     "sorted-twice": (lambda x: jnp.sort(jnp.sort(x)), lambda x: jnp.sort(x), "'sort'"),
-    "cancellation-beside-relu": (
-        lambda x: (1e20 * x + x) - 1e20 * x + jax.nn.relu(0 * x), lambda x: x, "'max'"
-    ),
-    "softmax-of-jax": (lambda x: jax.nn.softmax(x), lambda x: jax.nn.softmax(x + 1), "'reduce_max'"),
     "division-by-zero": (lambda x: x / (x - x), lambda x: x / (x - x), "divides by zero"),
     "zero-over-zero": (lambda x: (x - x) / (x - x), lambda x: x, "divides by zero"),
     "infinite-constant": (lambda x: x + jnp.inf, lambda x: x + jnp.inf, "divides by zero|infinite"),
@@ -643,11 +636,11 @@ def test_fields_of_a_refutation():
 
 
 def test_fields_of_no_decision():
-    certificate = undecided(lambda x: jnp.abs(x), lambda x: jnp.abs(1 * x), (3,), match="abs")
+    certificate = undecided(lambda x: jnp.sort(x), lambda x: jnp.sort(1 * x), (3,), match="sort")
     assert certificate.verdict == "undecided"
     assert not certificate
     assert certificate.failure_probability == 1
-    assert str(certificate).startswith("undecided: primitive 'abs'")
+    assert str(certificate).startswith("undecided: primitive 'sort'")
 
 
 @pytest.mark.parametrize("pair", [TRUE["pytrees"], TRUE["softmax-shift"], FALSE["decay-off-by-one"], FALSE["relu"]])

@@ -12,16 +12,17 @@ from jax.extend.core import Primitive
 from residues import run, with_parameters
 
 from dualform.prove import ProofError, UnsupportedPrimitive, degree, identical, parameters, rounding_bound
+from dualform.prove.interpreter import live
 from dualform.prove.programs import Program, Signature
 
 HERE = r"test_parameters\.py:\d+"
 
 
 def pairs() -> dict[tuple[str, str], str]:
-    """(primitive, parameter) -> a program that emits it in its outermost equations."""
+    """(primitive, parameter) -> a program that emits it in an outermost equation on which a result depends."""
     found: dict[tuple[str, str], str] = {}
     for name, (f, shapes, _) in CASES.items():
-        for eqn in Program.trace(f, Signature.of(shapes)).jaxpr.jaxpr.eqns:
+        for eqn in live(Program.trace(f, Signature.of(shapes)).jaxpr.jaxpr):
             for parameter in ("", *eqn.params):
                 found.setdefault((eqn.primitive.name, parameter), name)
     return found

@@ -10,8 +10,9 @@ products exactly, and rational multiples of gates are defined because $q$ is an 
 For a *field value* $s$ (a score, a polynomial in the inputs) each $\exp(s)$ is a fresh variable: a random exponent that
 depends on nothing but $s$, so that equal arguments have equal exponentials, and $\exp(0) = 1$ (`Fresh`). Where more is
 needed, `dualform.prove.relations` finds all rational linear relations between the arguments, proves them, and draws
-exponents that respect them (`Related`). By Ax's theorem (1971) exponentials of arguments that are linearly independent
-over the rationals, modulo constants, are algebraically independent, so nothing else can hold identically.
+exponents that respect them. By Ax's theorem (1971) exponentials of arguments that are linearly independent over the
+rationals, modulo constants, are algebraically independent, so nothing else can hold identically. A logarithm is a fresh
+variable as well, and `dualform.prove.logarithms` finds products that relate its argument to those of others.
 """
 
 from functools import lru_cache
@@ -59,45 +60,63 @@ def scatter_hash(x: np.ndarray, key: int) -> np.ndarray:
 
 
 class Fresh:
-    """Exponents of field values: random, but equal for equal values. Records every argument that it is asked for."""
+    """Exponents and logarithms of field values: random, but equal for equal values. Records every argument."""
 
     def __init__(self, group: PrimeField, rng: np.random.Generator):
         self._group = group
         self._keys: dict[str, int] = {}
         self._rng = rng
         self.rng = np.random.default_rng(int.from_bytes(rng.bytes(16), "little"))  # for what else is drawn at a point
-        self.arguments: list[np.ndarray] = []
+        self.arguments: list[np.ndarray] = []  # of exp, in the order in which programs ask
+        self.antilogs: list[np.ndarray] = []  # arguments of log, in the same order
+        self.logarithms: list[np.ndarray] = []  # the values that log gave
+        self.before: list[int] = []  # for each argument of log, how many arguments of exp came before it
         self.functions: set[str] = set()
 
-    def exponent(self, residues: np.ndarray) -> np.ndarray:
-        """h(s) of (P1), with h(0) = 0."""
+    def exponent(self, residues: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """h(s) of (P1), with h(0) = 0, and what else to multiply the power with, if anything."""
         self.arguments.append(np.ravel(residues))
-        return np.where(residues == 0, np.uint64(0), self._draw("exp", residues))
+        return np.where(residues == 0, np.uint64(0), self._draw("exp", residues)), None
+
+    def logarithm(self, residues: np.ndarray) -> np.ndarray:
+        """log of field values, with log(1) = 0."""
+        self.functions.add("log")
+        values = self._logarithms(residues)
+        self.before += [self.count] * residues.size
+        self.antilogs.append(np.ravel(residues))
+        self.logarithms.append(np.ravel(values))
+        return values
+
+    def _logarithms(self, residues: np.ndarray) -> np.ndarray:
+        return np.where(residues == 1, np.uint64(0), self._draw("log", residues))
 
     def opaque(self, name: str, residues: np.ndarray) -> np.ndarray:
         """Another function, of which only this is used: equal arguments give equal values."""
         self.functions.add(name)
         return self._draw(name, residues)
 
+    def of_set(self, name: str, rows: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """A function of the set of values in each row of [m, n]: those marked `new`, in an order that the set fixes."""
+        self.functions.add(name)
+        key, word = self._key(name), np.zeros(len(rows), np.uint64)
+        for column, here in zip(rows.T, new.T, strict=True):
+            word = np.where(here, scatter_hash(word ^ column, key), word)
+        return self._group.reduce(word)
+
     def _draw(self, name: str, residues: np.ndarray) -> np.ndarray:
+        return self._group.reduce(scatter_hash(residues, self._key(name)))
+
+    def _key(self, name: str) -> int:
         if name not in self._keys:
             self._keys[name] = int.from_bytes(self._rng.bytes(24), "little")
-        return self._group.reduce(scatter_hash(residues, self._keys[name]))
+        return self._keys[name]
 
     @property
     def count(self) -> int:
         """How many exponentials of field values the programs took."""
         return sum(len(x) for x in self.arguments)
 
-
-class Related(Fresh):
-    """Exponents that respect proved linear relations: given in the order in which programs ask for them."""
-
-    def __init__(self, group: PrimeField, rng: np.random.Generator, exponents: np.ndarray):
-        super().__init__(group, rng)
-        self._exponents = exponents
-
-    def exponent(self, residues: np.ndarray) -> np.ndarray:
-        start = self.count
-        self.arguments.append(np.ravel(residues))
-        return self._exponents[start : start + residues.size].reshape(residues.shape)
+    @property
+    def logs(self) -> int:
+        """How many logarithms of field values the programs took."""
+        return sum(len(x) for x in self.antilogs)

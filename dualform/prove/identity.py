@@ -88,6 +88,10 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | No
     try:
         leaves, inferred = infer_logs(programs, signature.leaves, spare, rng)
         trial = _compare(programs, leaves, primes, spare, rng)
+        comparisons = 1
+        if inferred and not trial.agree:  # a result that is an input itself is no exponent
+            leaves, inferred, comparisons = signature.leaves, (), 2
+            trial = _compare(programs, leaves, primes, spare, rng)
         size = sizes(programs, leaves, trial.found)
     except (ProofError, OverflowError) as error:
         return _refuted(Search(programs, signature, seed), replace(blank, reason=str(error)))
@@ -103,19 +107,19 @@ def identical(f: Callable, g: Callable, *inputs, trials: int = 3, seed: int | No
         unrounded=tuple(sorted(programs[0].narrow | programs[1].narrow)),
     )
     if trial.agree:
-        return _somewhere(_weighed(known, size), size, programs, leaves, rng)
+        return _somewhere(_weighed(known, size, comparisons), size, programs, leaves, rng)
     search = Search(programs, Signature(leaves, signature.tree), seed)
     return _refuted(search, replace(known, reason=trial.reason))
 
 
-def _weighed(known: Certificate, size: Sizes) -> Certificate:
+def _weighed(known: Certificate, size: Sizes, comparisons: int = 1) -> Certificate:
     """The verdict on programs that agreed in every trial: over the rationals, if any number of trials could show that.
 
     Where heights are beyond all bounds (`RATE`), agreement modulo the drawn primes is all that is claimed.
     """
     rational = size.rate <= RATE
     rate, trials = size.rate if rational else size.modular, known.trials
-    chance = min(1.0, max(rate**trials, LEAST))
+    chance = min(1.0, comparisons * max(rate**trials, LEAST))
     if rate <= RATE and chance <= CERTAIN:
         return replace(known, equal=True, failure_probability=chance, over_rationals=rational)
     large = f"degree bound too large: {size.degree:.3g}"
@@ -201,7 +205,8 @@ def _compare(programs: Programs, leaves: Leaves, primes: Sequence[int], spare: i
             seen.method = FRESH
         if seen.found is None and run.agree():
             continue
-        seen.agree = run.fresh.count > 0 and _agree_related(seen, programs, spare, leaves, point, run, rng)
+        relatable = run.fresh.count or run.fresh.logs
+        seen.agree = bool(relatable) and _agree_related(seen, programs, spare, leaves, point, run, rng)
         if not seen.agree:
             break
     return seen
@@ -216,6 +221,6 @@ def _agree_related(seen: _Trials, programs: Programs, spare: int, leaves: Leaves
         seen.found = relations.find(programs, spare, leaves, rng)
     if seen.found is None:
         return False
-    again = relations.related(seen.found, programs, point, np.concatenate(run.fresh.arguments))
+    again = relations.related(seen.found, programs, point, run)
     seen.method = FRESH if again is None else RELATED
     return again is not None and again.agree()

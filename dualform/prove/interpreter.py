@@ -26,6 +26,7 @@ from dualform import _jax
 from dualform.prove import concrete, lowered, parameters, structure
 from dualform.prove.errors import ProofError, placed, unsupported
 from dualform.prove.marks import Marks, Pivots
+from dualform.prove.signs import Signs
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which primitives that call a program keep it."""
@@ -64,6 +65,7 @@ class Interpreter:
         self.arithmetic = arithmetic
         self._maps: dict[int, tuple] = {} if maps is None else maps
         self.marks: Marks | None = getattr(arithmetic, "marks", None)
+        self.signs: Signs | None = getattr(arithmetic, "signs", None)
         self.within: list = getattr(arithmetic, "within", [])  # the equations whose programs are being run
 
     def run(self, closed: ClosedJaxpr, arguments: Sequence) -> list:
@@ -81,7 +83,7 @@ class Interpreter:
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             env[var] = self._constant(value, var.aval.dtype)
         env.update(zip(jaxpr.invars, arguments, strict=True))
-        for eqn in jaxpr.eqns:
+        for eqn in self._live(jaxpr):
             try:
                 results = self.equation(eqn, [read(x) for x in eqn.invars])
             except ProofError as error:
@@ -90,6 +92,11 @@ class Interpreter:
                 raise parameters.missing(eqn, error.args[0]) from error
             env.update(zip(eqn.outvars, results, strict=True))
         return [read(x) for x in jaxpr.outvars]
+
+    def _live(self, jaxpr) -> list:
+        if id(jaxpr) not in self._maps:
+            self._maps[id(jaxpr)] = (jaxpr, live(jaxpr))
+        return self._maps[id(jaxpr)][1]
 
     def equation(self, eqn, operands: list) -> list:
         name = eqn.primitive.name
@@ -114,6 +121,8 @@ class Interpreter:
             raise unsupported(eqn, self.arithmetic.name)
         # numpy makes numbers of arrays of shape ()
         results = [np.asarray(x) if isinstance(x, np.generic) else x for x in rules[name](eqn, *operands)]
+        if self.signs is not None:
+            self.signs.after(name, operands, results)
         return self._marked(results, operands)
 
     def _marked(self, results: list, operands: Sequence) -> list:
@@ -181,6 +190,8 @@ class Interpreter:
         else:
             lifted = [self.arithmetic.lift(x, dtype) if isinstance(x, np.ndarray) else x for x in data]
             result = self.arithmetic.gather(lifted, index)
+            if self.signs is not None and all(map(self.signs.positive, data)):
+                self.signs.note([result])
         return self._marked([result], self._moved(data, index) if self.marks else ())[0]
 
     def _moved(self, data: Sequence, index: np.ndarray) -> list:
@@ -195,7 +206,7 @@ class Interpreter:
             return self._marked([np.array(x[i])], [x])[0]
         inner = tuple(x.shape[1:])
         size = int(np.prod(inner))
-        return self._marked([self.arithmetic.gather([x], np.arange(i * size, (i + 1) * size).reshape(inner))], [x])[0]
+        return self.take([x], np.arange(i * size, (i + 1) * size).reshape(inner), dtype)
 
     def stored(self, x):
         """A value in a loop's memory."""
@@ -206,6 +217,16 @@ class Interpreter:
         if not items:
             return self._own(np.zeros(aval.shape, _carried(aval.dtype)), aval.dtype)
         return self.take(items, np.arange(int(np.prod(aval.shape))).reshape(aval.shape), aval.dtype)
+
+
+def live(jaxpr) -> list:
+    """The equations that a result or an effect depends on, as a compiler keeps them."""
+    used, kept = {x for x in jaxpr.outvars if not isinstance(x, Literal)}, []
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or used.intersection(eqn.outvars):
+            used.update(x for x in eqn.invars if not isinstance(x, Literal))
+            kept.append(eqn)
+    return kept[::-1]
 
 
 def _carried(dtype):

@@ -76,6 +76,11 @@ def running_logsumexp(x, *, axis, reverse):
     return lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
 
 
+def clamped(low, x, high):
+    """`lax.clamp`."""
+    return jnp.minimum(jnp.maximum(x, low), high)
+
+
 WRITTEN: dict[str, Callable] = {
     "conv_general_dilated": convolution,
     "reduce_window_sum": windowed(jnp.sum, 0.0),
@@ -86,7 +91,7 @@ WRITTEN: dict[str, Callable] = {
     "cumlogsumexp": running_logsumexp,
 }
 """Primitives as programs whose sums may be taken in any order."""
-EXACT: dict[str, Callable] = {**WRITTEN, **_jax.EXACT}
+EXACT: dict[str, Callable] = {**WRITTEN, **_jax.EXACT, "clamp": clamped}
 """What a primitive means, for exact arithmetic."""
 COMPUTED: dict[str, Callable] = {**WRITTEN, **_jax.COMPUTED}
 """The operations that a primitive is computed by, for rounding."""

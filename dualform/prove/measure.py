@@ -19,10 +19,8 @@ for one element of the result where $f \ne g$, and
   computes $N / D$ modulo $p$. Where they do, the point is drawn again: $D/|S|$ becomes $D/(|S| - Z) \le (D + Z)/|S|$;
 - the differences of all pairs of arguments of exponentials and unknown functions, zero being one of them: one variable
   may stand for two arguments only where they are equal;
-- one relation (P2) that is false over the rationals, if one is. Relations were found with a prime of their own, so they
-  are fixed before the primes of the trials are drawn, each of which checks them again;
-- one argument that depends on other exponentials, if one does: relations are used only where every argument is the same
-  for two choices of exponents.
+- one relation (P2) or (P9) that is false over the rationals, if one is. Relations were found with a prime of their own,
+  so they are fixed before the primes of the trials are drawn, each of which checks them again.
 
 *Logarithms* are compared modulo $q$, not $p$. A result that is a sum of gates, $\sum_i c_i g_i$ with rational $c_i$, is
 a linear form modulo $q$, hence has degree 1 and the height of $c_i - c_i'$ in whole numbers; (P6) bounds the chance of
@@ -47,6 +45,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import lcm, log2
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,7 +58,8 @@ from dualform.prove.pivots import Odometer
 from dualform.prove.primes import SIZE, chance_of_division
 from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import Relations
-from dualform.prove.size import Bound, Degree, Logarithm
+from dualform.prove.size import NOTHING, Bound, Degree, Logarithm
+from dualform.prove.size.antilogs import Seen
 from dualform.prove.size.rational import ZERO, largest
 
 MARGIN = 1 + 2.0**-20
@@ -72,15 +72,22 @@ def measure(
     found: Relations | None = None,
     unit: int = 1,
     pivots: Odometer | None = None,
+    before: Seen = NOTHING,
 ) -> tuple[Degree, list]:
-    """A program's results in the arithmetic of degrees, in a multiple of `unit` that makes every exponent whole."""
+    """A program's results in the arithmetic of degrees, in a multiple of `unit` that makes every exponent whole.
+
+    Relations may refer to exponentials and logarithms of a program that was run `before`.
+    """
     pivots = Odometer() if pivots is None else pivots
     gates = sum(int(np.prod(x.shape)) for x in leaves if x.domain == "log")
-    span, basis = ((1.0, 0.0), 0) if found is None else (found.span, len(found.basis) + 1)
+    known: dict[str, Any] = {"gates": gates, "before": before}
+    if found is not None:
+        known |= {"span": found.span, "basis": len(found.basis) + 1, "power": found.power}
+        known |= {"products": bool(found.products)}
 
     def run(unit: int):
         pivots.begin()
-        arithmetic = Degree(gates=gates, unit=unit, span=span, basis=basis, pivots=pivots)
+        arithmetic = Degree(unit=unit, pivots=pivots, **known)
         values: list = [
             arithmetic.gate(x.mask) if x.domain == "log" else arithmetic.symbols.variable(x.shape) for x in leaves
         ]
@@ -96,12 +103,12 @@ def measure(
 
 
 def measure_orders(
-    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1
+    program: Program, leaves: Sequence[Input], found: Relations | None = None, unit: int = 1, before: Seen = NOTHING
 ) -> list[tuple[Degree, list]]:
     """`measure` for every order of pivots that reaches the results."""
     pivots, seen = Odometer(), []
     while True:
-        seen.append(measure(program, leaves, found, unit, pivots))
+        seen.append(measure(program, leaves, found, unit, pivots, before))
         if not pivots.advance(seen[-1][0].reached):
             return seen
 
@@ -135,12 +142,19 @@ class Sizes:
 
 def sizes(programs: tuple[Program, Program], leaves: Sequence[Input], found: Relations | None) -> Sizes:
     """The sizes of the comparison of two programs."""
-    orders = [measure_orders(p, leaves, found) for p in programs]
+    orders = _both(programs, leaves, found, 1)
     unit = lcm(*(each.unit for seen in orders for each, _ in seen))
     if any(each.unit != unit for seen in orders for each, _ in seen):
         # exponentials of one fraction of a gate are the variables of both programs
-        orders = [measure_orders(p, leaves, found, unit) for p in programs]
+        orders = _both(programs, leaves, found, unit)
     return max((_compared(leaves, found, f, g) for f in orders[0] for g in orders[1]), key=lambda size: size.rate)
+
+
+def _both(programs: tuple[Program, Program], leaves: Sequence[Input], found: Relations | None, unit: int) -> list:
+    """Both programs, one after the other: relations of the second may refer to the first."""
+    first = measure_orders(programs[0], leaves, found, unit)
+    before = [each.antilogs.seen for each, _ in first]
+    return [first, measure_orders(programs[1], leaves, found, unit, max(before, key=lambda seen: seen.degree))]
 
 
 def _compared(leaves: Sequence[Input], found: Relations | None, f: tuple[Degree, list], g: tuple[Degree, list]):
@@ -152,7 +166,11 @@ def _compared(leaves: Sequence[Input], found: Relations | None, f: tuple[Degree,
             degree, height = (max(pair) for pair in zip((degree, height), _difference(one, x, two, y), strict=True))
     asked, argument = one.asked + two.asked, max(one.argument, two.argument)
     high, places, low = (max(pair) for pair in zip(one.argument_heights, two.argument_heights, strict=True))
-    basis = 0 if found is None else len(found.basis)
+    basis, logs, exponentials = 0, 0, 0.0
+    if found is not None:
+        basis, logs = len(found.basis), found.logs
+        (total, least), weight = found.span, float(found.power)
+        exponentials = 4 * (total + 2 * least * (basis + 1) + 2 * weight * two.antilogs.seen.degree)
     random_exponents = asked or any(x.domain == "log" for x in leaves)
     marks = (*one.marks.of(*a), *two.marks.of(*b))
     domains = {mark for mark in marks if isinstance(mark, Domain)}
@@ -160,15 +178,16 @@ def _compared(leaves: Sequence[Input], found: Relations | None, f: tuple[Degree,
     return Sizes(
         degree,
         zeros=sum(one.symbols.n) + sum(two.symbols.n),
-        # asked (asked + 1) / 2 pairs of arguments and 0, each a fraction of at most twice the degree; an argument for
-        # two choices of exponents; a relation, with one term for each element of its basis, 1 and the argument itself
-        collisions=argument * (asked * (asked + 1) + 2 + basis + 2) if asked else 0.0,
+        # asked (asked + 1) / 2 pairs of arguments and 0, each a fraction of at most twice the degree; a relation, with
+        # one term for each element of its basis, 1, each logarithm in it and the argument itself, or three arguments of
+        # logarithms and two exponentials
+        collisions=argument * (asked * (asked + 1) + basis + logs + 5) + exponentials if asked else 0.0,
         # p > 2**60 and q > 2**59; a hashed 64-bit word, reduced, hits no exponent with more than 17/16 of its share
         points=2.0 ** (SIZE - 2) * 16 / 17 if random_exponents else 2.0 ** (SIZE - 1),
         height=height,
         denominators=sum(one.symbols.h) + sum(two.symbols.h),
         distinct=(asked * (asked + 1) / 2 + 1) * (high + places + low + 1) if asked else 0.0,
-        related=0.0 if found is None else high + places + basis * low + found.height,
+        related=0.0 if found is None else 3 * (high + places) + (basis + logs + 3) * low + found.height,
         conditions=conditions(domains, denominators),
         # denominators that are rational functions have other points than zeros; those with unknown functions may not
         witnessed=bool(domains) or bool(denominators and asked),

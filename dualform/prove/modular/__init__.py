@@ -12,18 +12,21 @@ from functools import partial
 
 import numpy as np
 
-from dualform.prove import questions
+from dualform.prove import hyperbolic, questions
 from dualform.prove.errors import ZeroDenominator, unsupported, where
 from dualform.prove.exponential import Fresh, Powers
 from dualform.prove.field import PrimeField
 from dualform.prove.marks import Marks
-from dualform.prove.modular import contractions, elementwise, solves
+from dualform.prove.modular import contractions, elementwise, extremes, solves
 from dualform.prove.modular.values import Exponent as Exponent
 from dualform.prove.modular.values import Residue as Residue
 from dualform.prove.modular.values import Value, gather_exponents, gather_residues
 from dualform.prove.pivots import Odometer
+from dualform.prove.signs import Signs
 
-RULES: dict[str, Callable] = {**elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES}
+RULES: dict[str, Callable] = {
+    **elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES, **extremes.RULES, **hyperbolic.RULES
+}  # fmt: skip
 
 
 class Modular:
@@ -40,7 +43,7 @@ class Modular:
         self.field, self.group = field, PrimeField((field.modulus - 1) // 2)
         self.fresh, self.powers = fresh, Powers(field)
         self.pivots = Odometer() if pivots is None else pivots
-        self.marks = Marks()
+        self.marks, self.signs = Marks(), Signs()
         self.gates_used = False  # has exp met a logarithm?
         self.check_solution = partial(solves.check_solution, self)
         self.rules = {name: partial(rule, self) for name, rule in RULES.items()}
@@ -90,6 +93,10 @@ class Modular:
         if x.bad is not None:
             raise ZeroDenominator(f"an undefined value reaches a sum of logarithms ({where(eqn)})")
         return Exponent(np.zeros(x.shape, np.uint64), np.zeros(x.shape, bool), x.r)
+
+    def ratio(self, eqn, a, b) -> Residue:
+        """a / b where b is zero at no real point."""
+        return self.rules["div"](eqn, a, b)[0]
 
     def minus_infinity(self, eqn, x) -> np.ndarray:
         """Where a value is -inf."""

@@ -13,16 +13,14 @@ from dualform.prove.marks import Domain
 from dualform.prove.modular.values import Exponent, Residue, spoiled
 
 OPAQUE = (
-    "log", "log1p", "tanh", "logistic", "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan", "asin", "acos", "atan",
-    "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma", "exp2",
+    "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan", "asin", "acos", "atan",
+    "asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma", "exp2",
 )  # fmt: skip
 """Functions known only to give equal values on equal arguments, and these at zero:"""
 
 AT_ZERO = {
-    **{name: 0.0 for name in ("log1p", "tanh", "sqrt", "cbrt", "sin", "tan", "asin", "atan", "sinh", "asinh", "atanh")},
-    **{name: 0.0 for name in ("erf", "erf_inv")},
-    **{name: 1.0 for name in ("cos", "cosh", "erfc", "exp2")},
-    "logistic": 0.5,
+    **{name: 0.0 for name in ("sqrt", "cbrt", "sin", "tan", "asin", "atan", "asinh", "atanh", "erf", "erf_inv")},
+    **{name: 1.0 for name in ("cos", "erfc", "exp2")},
 }
 
 
@@ -126,16 +124,30 @@ def whole_exponents(arithmetic, eqn, n) -> np.ndarray:
 
 def exp(m, eqn, a):
     if isinstance(a, Residue):  # bad elements stay bad
-        return [Residue(m.powers(m.fresh.exponent(a.r)), a.bad)]
+        return [Residue(_power(m, *m.fresh.exponent(a.r)), a.bad)]
     a = m.logarithm(eqn, a)
     m.gates_used |= bool(a.e.any())
-    h = a.e if a.s is None else m.group.add(a.e, m.fresh.exponent(a.s))
-    return [Residue(np.where(a.reset, np.uint64(0), m.powers(h)))]
+    h, factor = (np.zeros(a.shape, np.uint64), None) if a.s is None else m.fresh.exponent(a.s)
+    return [Residue(np.where(a.reset, np.uint64(0), _power(m, m.group.add(a.e, h), factor)))]
+
+
+def _power(m, h: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
+    return m.powers(h) if factor is None else m.field.mul(m.powers(h), factor)
 
 
 def expm1(m, eqn, a):
     (power_,) = exp(m, eqn, a)
     return [Residue(m.field.sub(power_.r, np.uint64(1)), power_.bad)]
+
+
+def log(m, eqn, a):
+    """log and log1p, as one function of its argument or of 1 plus its argument."""
+    given, name = a, eqn.primitive.name
+    (a,) = m.residues(eqn, a)
+    bad = a.mask | (outside(name, given) if isinstance(given, np.ndarray) else poles(m, name, a))
+    result = Residue(m.fresh.logarithm(m.field.add(a.r, np.uint64(1)) if name == "log1p" else a.r), bad)
+    has_domain(m, eqn, given, result)
+    return [result]
 
 
 def opaque(m, eqn, a):
@@ -165,8 +177,13 @@ def poles(m, name: str, a: Residue) -> np.ndarray:
 def has_domain(arithmetic, eqn, given, result) -> None:
     """Marks the value of a function that is not defined everywhere, unless its argument is a known constant."""
     name = eqn.primitive.name
-    if name in DOMAINS and not isinstance(given, np.ndarray):
+    if name in DOMAINS and not isinstance(given, np.ndarray) and not _inside(arithmetic, name, given):
         arithmetic.marks.add([result], frozenset({Domain(name, arithmetic.line(eqn))}))
+
+
+def _inside(arithmetic, name: str, given) -> bool:
+    """Whether the argument lies inside the domain, or is zero identically, which is a pole or inside."""
+    return name in ("log", "log1p", "sqrt", "rsqrt", "lgamma", "digamma") and arithmetic.signs.positive(given)
 
 
 def real(arithmetic, eqn) -> None:
@@ -195,6 +212,6 @@ RULES: dict[str, Callable] = {
     **{name: opaque for name in OPAQUE},
     **{name: add for name in ("add", "add_any")},
     **{name: power for name in ("square", "integer_pow")},
-    "sub": sub, "neg": neg, "mul": mul, "div": div, "pow": pow_, "exp": exp, "expm1": expm1,
+    "sub": sub, "neg": neg, "mul": mul, "div": div, "pow": pow_, "exp": exp, "expm1": expm1, "log": log, "log1p": log,
     "convert_element_type": convert, "reduce_precision": reduce_precision,
 }  # fmt: skip

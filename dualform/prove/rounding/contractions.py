@@ -85,6 +85,7 @@ def reduce_sum(tape: Tape, eqn, x: Node) -> list[Node]:
         node.origin = {"total": (count, x.high.sum(axis=axes))}
     else:
         node.origin = {"total": (merged[0].sum(axis=axes), merged[1].sum(axis=axes))}
+    node.origin = {**rewrites.alone(x, node.shape), **node.origin}
     return [node]
 
 
@@ -114,6 +115,8 @@ def cumsum(tape: Tape, eqn, x: Node) -> list[Node]:
         links = [(x, Cumulate(axis, reverse))]
     node = tape.add(z, links, local, settled=still)
     node.nonnegative = known_nonnegative(x)
+    if x.shape[axis] == 1:
+        node.origin = x.origin
     return [node]
 
 
@@ -211,6 +214,8 @@ def _multiplied(tape: Tape, x: Node, along, derivative, unit: Unit) -> Node:
 
     node = tape.add(z, [(x, d)], local, remainder)
     node.nonnegative = known_nonnegative(x)
+    if (count == 1).all():
+        node.origin = rewrites.alone(x, node.shape)
     return node
 
 

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from dualform.prove.errors import unsupported
+from dualform.prove.rounding import rewrites
 from dualform.prove.rounding.elementwise import known_nonnegative
 from dualform.prove.rounding.maps import Scale
 from dualform.prove.rounding.tape import Node, Tape
@@ -35,6 +36,7 @@ def reduce_extreme(tape: Tape, eqn, x: Node) -> list:
         z, [(moved, Scale(np.where(unclear, 0.0, 1.0)))], lambda m: np.zeros(shape), lambda: spread, settled=still
     )
     node.nonnegative = known_nonnegative(x)
+    node.origin = rewrites.alone(x, shape)
     return [node]
 
 

@@ -161,6 +161,9 @@ def extreme(tape: Tape, a: Node, b: Node, sign: float) -> Node:
     half = lambda: np.where(clear, 0.0, (a.r + b.r) / 2)  # noqa: E731
     links = [(a, Scale(first)), (b, Scale(1.0 - first))]
     node = tape.add(z, links, lambda m: np.zeros(z.shape), half, settled=still)
+    for x, bound in ((a, b), (b, a)):
+        if bound.constant and (bound.z == -sign * np.inf).all():  # XLA removes it
+            node.origin = x.origin
     node.nonnegative = (known_nonnegative(a) or known_nonnegative(b)) if sign > 0 else (
         known_nonnegative(a) and known_nonnegative(b)
     )  # fmt: skip

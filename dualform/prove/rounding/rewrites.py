@@ -15,13 +15,16 @@ the compiled programs of the tests.
 | (a/b)/c -> a/(b c); a/(b/c) -> (a c)/b; (a/b)/(c/d) -> (a d)/(b c) | range of the new products |
 | x/c -> x (1/c); x/broadcast(b) -> x broadcast(1/b) | one more rounding; eta abs x (in `elementwise.div`) |
 | prod(x c) -> prod(x) c^n, by LLVM inside a fused reduction | range of both products |
+| prod(x^y) -> prod(x)^y, by LLVM inside a fused reduction | range of the product; n u abs y of the result |
+| a^-n / b -> 1 / (a^n b) | range of the new product |
 | exp(a) exp(b) -> exp(a + b); a/exp(b) -> a exp(-b); exp(a)^n -> exp(n a) | u (abs a + abs b) of the result |
 
 Where a new product may leave the range, the bound is infinite (overflow) or pays for the flush (underflow).
 
 A node's `origin` remembers what it was made of, as magnitudes (largest possible):
 shift = (sum of added constants,), scale = (abs x, abs c), quotient = (numerator, divisor's least and largest),
-exponent = (abs a,), scatter = (roundings, sum of magnitudes), total = (summands, sum of magnitudes).
+exponent = (abs a,), power = (abs x, least abs x, abs y), scatter = (roundings, sum of magnitudes), total = (summands,
+sum of magnitudes). What XLA removes (x + 0, a sum of one element) keeps the origin of its operand.
 """
 
 from typing import Any
@@ -49,9 +52,23 @@ def sums(a, b, unit: Unit):
     return extra
 
 
+def nothing(x) -> bool:
+    """Whether an operand is the constant 0."""
+    return x.constant and bool(np.all((x.z == 0) & (x.r == 0)))
+
+
+def alone(x, shape: tuple[int, ...]) -> dict:
+    """What a sum or product of one element for each result leaves: the origin of that element."""
+    if x.z.size != int(np.prod(shape)):
+        return {}
+    return {
+        name: tuple(np.reshape(np.broadcast_to(v, x.shape), shape) for v in parts) for name, parts in x.origin.items()
+    }
+
+
 def sum_origin(a, b) -> dict:
     """What a + b leaves for the next rewrite."""
-    origin = {}
+    origin = {**a.origin} if nothing(b) else {**b.origin} if nothing(a) else {}
     shift = _shift(a, b)
     if shift is not None:
         origin["shift"] = (shift,)
@@ -104,6 +121,8 @@ def product_origin(a, b) -> dict:
         x, c = (b, a) if a.constant else (a, b)
         y, d = x.origin.get("scale", (x.high, np.ones(())))
         origin["scale"] = (np.broadcast_to(y, x.shape), np.broadcast_to(np.abs(c.z) * d, x.shape))
+        if "power" in x.origin:
+            origin["power"] = x.origin["power"]
     elif "scale" in a.origin or "scale" in b.origin:
         (x, c), (y, d) = (p.origin.get("scale", (p.high, np.ones(p.shape))) for p in (a, b))
         origin["scale"] = (x * y, c * d)
@@ -141,16 +160,39 @@ def powers(x, n: int, unit: Unit):
 
 
 def many(x, along, unit: Unit):
-    """The extra charge of a product of many elements x = y c: the constants are multiplied among themselves."""
-    if "scale" not in x.origin:
-        return 0.0
-    y, c = x.origin["scale"]
-    large = along(np.maximum(y, 1)), along(np.maximum(c, 1))
-    return np.where(np.maximum(*large) > unit.largest, np.inf, y.size * unit.tiny * sum(large))
+    """The extra charge of a product of many elements x = y c or y^n: the parts are multiplied among themselves."""
+    extra: Any = 0.0
+    if "scale" in x.origin:
+        y, c = x.origin["scale"]
+        large = along(np.maximum(y, 1)), along(np.maximum(c, 1))
+        extra = np.where(np.maximum(*large) > unit.largest, np.inf, y.size * unit.tiny * sum(large))
+    if "power" in x.origin:
+        y, least, n = x.origin["power"]
+        out = (along(np.maximum(y, 1)) > unit.largest) | ~(along(np.minimum(least, 1)) > unit.tiny)
+        rounded = 2 * unit.u * y.size * (1 + np.max(n, initial=0.0)) * along(x.high)
+        extra = extra + np.where(out, np.inf, rounded)
+    return extra
+
+
+def raised(x, y) -> dict:
+    """What x^y leaves, for a constant y."""
+    origin: dict = {}
+    if y.constant:
+        origin["power"] = (x.high, x.low, np.abs(y.z))
+        whole = (y.z == np.trunc(y.z)) & (y.z < 0)
+        if whole.all():
+            origin["quotient"] = _reciprocal(x, -y.z)
+    return origin
+
+
+def _reciprocal(x, n) -> tuple:
+    """x^-n as a quotient."""
+    return np.ones(x.shape), x.low ** np.asarray(n, float), x.high ** np.asarray(n, float)
 
 
 def power_origin(x, n: int) -> dict:
-    return {"exponent": (abs(n) * x.origin["exponent"][0],)} if "exponent" in x.origin else {}
+    origin: dict = {"exponent": (abs(n) * x.origin["exponent"][0],)} if "exponent" in x.origin else {}
+    return {**origin, "quotient": _reciprocal(x, -n)} if n < 0 else origin
 
 
 def quotients(a, b, unit: Unit):

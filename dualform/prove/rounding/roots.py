@@ -6,6 +6,7 @@ $|\sqrt a - \sqrt b| \le \sqrt{|a - b|}$ for $a, b \ge 0$ and $|\sqrt[3] a - \sq
 
 import numpy as np
 
+from dualform.prove.rounding import rewrites
 from dualform.prove.rounding.charges import charge, unit_of
 from dualform.prove.rounding.elementwise import decided, elementwise, fit, known_nonnegative, rounding
 from dualform.prove.rounding.tape import Node, Tape
@@ -70,6 +71,7 @@ def power(tape: Tape, eqn, x: Node, y) -> list[Node]:
         return np.where((x.r > 0) | (y.r > 0), np.nan_to_num(q, nan=np.inf), 0.0)
 
     node = elementwise(tape, z, (x, y), (dx, dy), local, remainder)
+    node.origin = rewrites.raised(x, y)
     node.nonnegative = bool((~whole | (y.z % 2 == 0)).all()) or known_nonnegative(x)
     return [node]
 

@@ -11,17 +11,22 @@ from functools import partial
 
 import numpy as np
 
-from dualform.prove import questions
+from dualform.prove import hyperbolic, questions
 from dualform.prove.errors import NOWHERE, unsupported, where
 from dualform.prove.marks import Marks
 from dualform.prove.pivots import Odometer
-from dualform.prove.size import contractions, elementwise, solves
+from dualform.prove.signs import Signs
+from dualform.prove.size import contractions, elementwise, extremes, solves
+from dualform.prove.size.antilogs import Antilogs, Seen
 from dualform.prove.size.logarithm import Logarithm as Logarithm
 from dualform.prove.size.logarithm import as_logarithm, gather_logarithms
 from dualform.prove.size.rational import Bound as Bound
 from dualform.prove.size.rational import Symbols, largest
 
-RULES: dict[str, Callable] = {**elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES}
+RULES: dict[str, Callable] = {
+    **elementwise.RULES, **contractions.RULES, **solves.RULES, **questions.RULES, **extremes.RULES, **hyperbolic.RULES
+}  # fmt: skip
+NOTHING = Seen()
 
 
 class Degree:
@@ -29,7 +34,8 @@ class Degree:
 
     `gates` counts the elements of log-domain inputs; their coefficients in exponents are counted in units of 1/`unit`.
     `span` bounds the coefficients (total, low) of related exponentials of field values, and `basis` counts their
-    independent ones.
+    independent ones. `power` bounds the coefficients of logarithms in their arguments, and `products` says whether
+    logarithms are sums; both may refer to what another program asked for `before`.
     """
 
     name = "degree"
@@ -37,7 +43,7 @@ class Degree:
 
     def __init__(
         self, *, gates: int = 0, unit: int = 1, span: tuple[float, float] = (1.0, 0.0), basis: int = 0,
-        pivots: Odometer | None = None,
+        power: int = 0, products: bool = False, before: Seen = NOTHING, pivots: Odometer | None = None,
     ):  # fmt: skip
         self.symbols = Symbols()
         self.pivots = Odometer() if pivots is None else pivots
@@ -47,7 +53,8 @@ class Degree:
         self.asked = 0  # exponentials and unknown functions of field values
         self.argument = 0.0  # largest degree of one of their arguments
         self.argument_heights: tuple[float, ...] = (0.0, 0.0, 0.0)  # largest: of numerators, places, of denominators
-        self.marks = Marks()
+        self.antilogs = Antilogs(self.symbols, power, products, before)
+        self.marks, self.signs = Marks(), Signs()
         self.reached: set[int] = set()  # factorisations whose pivots reach a result
         self.denominators: dict[str, None] = {}  # lines that divide by what is no constant
         self.within: list = []  # filled by the interpreter
@@ -103,6 +110,11 @@ class Degree:
         x = self.lift(x) if isinstance(x, np.ndarray) else x
         return x if isinstance(x, Logarithm) else as_logarithm(x)
 
+    def ratio(self, eqn, a, b) -> Bound:
+        """a / b where b is zero at no real point: no condition."""
+        x, y = self.bounds(eqn, a, b)
+        return self.symbols.times(x, self.symbols.reciprocal(y))
+
     def minus_infinity(self, eqn, x) -> np.ndarray:
         return x.reset if isinstance(x, Logarithm) else np.zeros(x.shape, bool)
 
@@ -115,9 +127,9 @@ class Degree:
             self._lines[key] = line, eqn, list(self.within)  # kept, so that no other equation takes their identities
         return self._lines[key][0]
 
-    def divides(self, eqn, degrees: np.ndarray) -> None:
-        """Notes a division by numerators of these degrees, unless they are constants."""
-        if np.any(degrees > 0):
+    def divides(self, eqn, degrees: np.ndarray, by=None) -> None:
+        """Notes a division by what has numerators of these degrees, unless it is constant or never zero."""
+        if np.any(degrees > 0) and not (by is not None and self.signs.positive(by)):
             self.denominators[self.line(eqn)] = None
 
     def ask(self, a: Bound) -> np.ndarray:
