@@ -198,6 +198,22 @@ def shifted_once(x):
     return x + (np.float32(8.743163) + np.float32(0.01090856))
 
 
+def powered(x):
+    with np.errstate(over="ignore"):
+        return np.float32(np.prod(x) ** np.float32(-0.3))
+
+
+def divided_once(x, y):
+    product = x * x * y
+    with np.errstate(divide="ignore"):
+        return np.float32(1) / np.where(np.abs(product) < np.finfo(np.float32).tiny, np.float32(0), product)
+
+
+def squared_apart(x):
+    with np.errstate(over="ignore"):
+        return (x * x) * np.float32(0.09)
+
+
 def added(x):
     return np.exp((x + x[::-1]).astype(float)).astype(np.float32)
 
@@ -234,6 +250,42 @@ MISTAKES = [
     Mistake("no products of constants", rewrites, "products", nothing, chain, full(3, 1e-30), chained_once),
     Mistake(
         "no products of divisors", rewrites, "quotients", nothing, lambda x, y, z: x / y / z, full(3, 1e38, 1e25, 1e25)
+    ),
+    Mistake(
+        "no powers of products",
+        rewrites,
+        "raised",
+        lambda _: lambda x, y: {},
+        lambda x: jnp.prod(x ** np.float32(-0.3)),
+        full(6, 1e12),
+        powered,
+    ),
+    Mistake(
+        "a power is no divisor",
+        rewrites,
+        "power_origin",
+        lambda _: lambda x, n: {},
+        lambda x, y: x**-2 / y,
+        full(1, 0.5, -3.8e-38),
+        divided_once,
+    ),
+    Mistake(
+        "a sum with nothing forgets its factors",
+        rewrites,
+        "sum_origin",
+        lambda _: lambda a, b: {},
+        lambda x: jnp.square(x * np.float32(0.3) + 0.0),
+        full(1, 3.15e19),
+        squared_apart,
+    ),
+    Mistake(
+        "a sum of one forgets its factors",
+        rewrites,
+        "alone",
+        lambda _: lambda x, shape: {},
+        lambda x: jnp.square((x * np.float32(0.3))[None].sum(0)),
+        full(1, 3.15e19),
+        squared_apart,
     ),
     Mistake(
         "no sums of exponents", rewrites, "_exponents", nothing, lambda x: jnp.exp(x) * jnp.exp(x[::-1]), (TENS,), added

@@ -1,7 +1,7 @@
 r"""Functions that are rational in exponentials: logistic, tanh, sinh and cosh, by their definitions.
 
 $$ \sigma(x) = \frac{e^x}{1 + e^x}, \quad \tanh x = \frac{e^{2x} - 1}{e^{2x} + 1}, \quad
-   \sinh x, \cosh x = \frac{e^x \mp e^{-x}}{2}. \tag{P8} $$
+   \sinh x, \cosh x = \frac{e^x \mp e^{-x}}{2}. \tag{P7} $$
 
 No denominator is zero at any real x, so an identity with these functions has no condition for them. Both arithmetics
 have `rules`, and `ratio(eqn, a, b)`: the quotient by what is never zero.

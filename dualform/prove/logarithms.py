@@ -3,7 +3,7 @@ r"""Products that relate the arguments of logarithms, found and proved modulo a 
 The log of a sum of exponentials is guarded: $\log \sum_i e^{x_i - m} + m = \log \sum_i e^{x_i}$. Let $u_1, u_2, \dots$
 be all arguments of log in both programs, and $a_1, a_2, \dots$ those of exp. Where
 
-$$ u_i^r = u_j^{s} u_l^{t} \, e^{a_k - a_h}, \qquad s, t \in \{-1, 0, 1\}, \; r \in \{1, 2\}, \tag{P9} $$
+$$ u_i^r = u_j^{s} u_l^{t} \, e^{a_k - a_h}, \qquad s, t \in \{-1, 0, 1\}, \; r \in \{1, 2\}, \tag{P8} $$
 
 each factor being optional and before $u_i$ in the order of the program, the logarithm of $u_i$ is the sum of those of
 the factors, divided by r: where an identity is claimed all arguments of logarithms are positive. The other logarithms
@@ -25,7 +25,7 @@ MOST_PAIRS, MOST = 12, 200
 
 @dataclass(frozen=True)
 class Product:
-    """(P9) without its left side."""
+    """(P8) without its left side."""
 
     root: int = 1  # r
     logs: tuple[tuple[int, int], ...] = ()  # (logarithm, 1 or -1)
@@ -46,12 +46,12 @@ class Product:
         return total * pow(self.root, -1, p) % p
 
     def holds(self, u: int, antilogs: Numbers, powers: Numbers, p: int) -> bool:
-        """(P9) at a point."""
+        """(P8) at a point."""
         return pow(u, self.root, p) == self.value(antilogs, powers, p)
 
 
 def hold(products: Mapping[int, Product], antilogs: Numbers, powers: Numbers, p: int) -> bool:
-    """(P9) at the point of a run."""
+    """(P8) at the point of a run."""
     return all(product.holds(int(antilogs[i]), antilogs, powers, p) for i, product in products.items())
 
 
@@ -83,7 +83,7 @@ def find(seen: Sequence[tuple[np.ndarray, np.ndarray]], before: Sequence[int], r
 
 
 def _product(u: int, antilogs: np.ndarray, powers: np.ndarray, base: Sequence[int], ring: PrimeField) -> Product | None:
-    """u as a product (P9), the simplest first."""
+    """u as a product (P8), the simplest first."""
     values, p = np.append(powers, np.uint64(1)), ring.modulus
     order = np.argsort(values, kind="stable")
     for root, logs in _choices(base):

@@ -19,7 +19,7 @@ for one element of the result where $f \ne g$, and
   computes $N / D$ modulo $p$. Where they do, the point is drawn again: $D/|S|$ becomes $D/(|S| - Z) \le (D + Z)/|S|$;
 - the differences of all pairs of arguments of exponentials and unknown functions, zero being one of them: one variable
   may stand for two arguments only where they are equal;
-- one relation (P2) or (P9) that is false over the rationals, if one is. Relations were found with a prime of their own,
+- one relation (P2) or (P8) that is false over the rationals, if one is. Relations were found with a prime of their own,
   so they are fixed before the primes of the trials are drawn, each of which checks them again.
 
 *Logarithms* are compared modulo $q$, not $p$. A result that is a sum of gates, $\sum_i c_i g_i$ with rational $c_i$, is

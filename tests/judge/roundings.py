@@ -293,6 +293,17 @@ def rewrites() -> None:
     bounded("(a / b) / c", lambda x, y, z: (x / y) / z, F(0), F(1e38), F(1e30), F(1e30))
     bounded("(a / b) / c, below", lambda x, y, z: (x / y) / z, np.inf, F(1e-30), F(1e-30), F(1e-30))
     bounded("a c + b c", lambda x, y: x * F(2.0**-100) + y * F(2.0**-100), np.inf, F(3e38), F(3e38))
+    bounded("a^-2 / b", lambda x, y: x**-2 / y, -np.inf, F(0.5), F(-3.8e-38))
+    bounded("a^y / b, y = -2", lambda x, y: x ** F(-2.0) / y, -np.inf, F(0.5), F(-3.8e-38))
+    bounded("prod(x^y)", lambda x: jnp.prod(x ** F(-0.3)), F(0), np.full(6, 1e12, F))
+    bounded("prod(c x^y)", lambda x: jnp.prod(2 * x ** F(-0.3)), F(0), np.full(6, 1e12, F))
+    bounded("prod(x^y), below", lambda x: jnp.prod(x ** F(-0.3)), np.inf, np.full(4, 1e-10, F))
+    bounded("(x c + 0)^2", lambda x: (x * F(0.3) + 0) ** 2, np.inf, F(3.15e19))
+    bounded("(0 + x c)^2", lambda x: (0 - (-x * F(0.3))) ** 2, np.inf, F(3.15e19))
+    for what, one in (("sum", jnp.sum), ("prod", jnp.prod), ("max", jnp.max), ("min", jnp.min)):
+        bounded(f"{what}(x c)^2 of one", lambda x, f=one: f((x * F(0.3))[None], 0) ** 2, np.inf, F(3.15e19))
+    bounded("cumsum(x c)^2 of one", lambda x: jnp.cumsum(x * F(0.3)) ** 2, np.inf, F([3.15e19]))
+    bounded("max(x c, -inf)^2", lambda x: jnp.maximum(x * F(0.3), -jnp.inf) ** 2, np.inf, F(3.15e19))
     at = np.zeros(3, int)
     bounded("x + scatter(y)", lambda x, y, v: x + y.at[at].add(v), F([2.0**24]), F([2.0**24]), F([0.0]), F([1, 1, 1]))
     total = jnp.sum

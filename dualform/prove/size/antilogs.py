@@ -1,9 +1,9 @@
-r"""Bounds where exponentials and logarithms are related by (P2) and (P9).
+r"""Bounds where exponentials and logarithms are related by (P2) and (P8).
 
 The exponential of an argument that contains whole multiples of logarithms has powers of the arguments $u_j$ of these
 as factors, $\prod_j u_j^{n_j}$ with $|n_j| \le$ `power`. Let $M$ be the product of all numerators and denominators of
 arguments of log so far. Then $M^{power} \prod_j u_j^{n_j}$ is a polynomial, whose size that of $M^{2 power}$ bounds. A
-logarithm that is a sum (P9) has up to two other logarithms and two arguments of exp as terms.
+logarithm that is a sum (P8) has up to two other logarithms and two arguments of exp as terms.
 """
 
 from typing import NamedTuple
