@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from attention_loops import D, K, V, finetune_loop, head_loop, integers, normal, softmax_loop, within
 from earned import earns_what_it_claims
+from mutants import HARMLESS, MUTANTS
 
 import dualform.attention
 from dualform import attention
 from dualform.laws import attention as laws
 from dualform.laws import find
 from dualform.prove import rounding_bound
-from dualform.testing.mutants import HARMLESS, MUTANTS
 
 PREFIXES = ("IC", "SX", "MA")
 

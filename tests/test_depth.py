@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earned import earns_what_it_claims
+from mutants.regression import depth as planted
 
 from dualform.laws import check
 from dualform.laws.depth import LAWS
@@ -31,7 +32,6 @@ from dualform.regression import (
     spectra,
     two_levels,
 )
-from dualform.testing.mutants import depth as planted
 
 named = {"ids": lambda x: getattr(x, "name", str(x)).replace(" ", "_")[:60]}
 

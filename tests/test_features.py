@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earned import earns_what_it_claims
+from mutants import features as softmax_features
 from rule_loops import within
 
 from dualform import features, linear
@@ -17,7 +18,6 @@ from dualform.laws.features import LAWS
 from dualform.laws.law import BOUNDED
 from dualform.prove import identical, rounding_bound
 from dualform.rules import normalized
-from dualform.testing.mutants import softmax_features
 
 n, V, K, M = 5, 2, 3, 4
 KINDS = list(features.MAPS)

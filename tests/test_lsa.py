@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earned import earns_what_it_claims
+from mutants import HARMLESS, MUTANTS
 
 from dualform import regression as r
 from dualform.laws import check, find
@@ -15,7 +16,6 @@ from dualform.laws import lsa as laws
 from dualform.laws import prompt_forms as forms
 from dualform.prove import rounding_bound
 from dualform.regression import constructions, explicit, invariance, tasks
-from dualform.testing.mutants import HARMLESS, MUTANTS
 
 
 def normal(seed, *shapes, scale=1.0):

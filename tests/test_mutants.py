@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mutants import HARMLESS, MUTANTS
 
 from dualform.laws import find
 from dualform.laws.checks import normal
 from dualform.laws.law import BOUNDED, MEASURED, PROVED
-from dualform.testing.mutants import HARMLESS, MUTANTS, Mutant, Rate, catch_rate, caught, rate_of
+from dualform.testing.mutant import Mutant, Rate, catch_rate, caught, rate_of
 
 named = {"ids": lambda mutant: mutant.name.replace(" ", "_")}
 HALF_THE_DIGITS = 2.0**-26

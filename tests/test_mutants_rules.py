@@ -4,11 +4,11 @@ That each is caught, and that what is harmless is not, is tested with all others
 """
 
 import pytest
+from mutants import HARMLESS, MUTANTS
+from mutants.rules.common import FORMS, by_rule, table
 
 from dualform.laws import find, rules
 from dualform.rules import RULES
-from dualform.testing.mutants import HARMLESS, MUTANTS
-from dualform.testing.mutants.rules_common import FORMS, by_rule, table
 
 PLANTED = {rule: by_rule(rule, MUTANTS) for rule in RULES}
 

@@ -11,6 +11,7 @@ import pytest
 from earned import earns_what_it_claims
 from hypothesis import given
 from hypothesis import strategies as st
+from mutants import MUTANTS
 
 from dualform import patch
 from dualform.laws import check, find
@@ -18,7 +19,6 @@ from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED
 from dualform.laws.patch_forms import gated, mlp, rows_of_digits
 from dualform.prove import identical, rounding_bound
 from dualform.rules.ttt import LayerNorm
-from dualform.testing.mutants import MUTANTS
 
 LAWS = [pytest.param(law, id=f"{law.label} {law.title[:40]}") for law in find("CP")]
 

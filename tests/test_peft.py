@@ -10,13 +10,13 @@ import pytest
 from earned import earns_what_it_claims
 from hypothesis import given
 from hypothesis import strategies as st
+from mutants import MUTANTS
 
 from dualform import digits, peft
 from dualform.laws import check, find
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED
 from dualform.linear import with_bias
 from dualform.prove import identical, rounding_bound
-from dualform.testing.mutants import MUTANTS
 
 LAWS = [pytest.param(law, id=f"{law.label} {law.title[:40]}") for law in find("PE")]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earned import earns_what_it_claims
+from mutants import HARMLESS, MUTANTS
 
 from dualform import regression
 from dualform.laws import gpt_runs
@@ -15,7 +16,6 @@ from dualform.laws import regression_gpt as laws
 from dualform.laws.law import MEASURED
 from dualform.regression import GPT, GPTTraining, Task, baselines, checkpoints, curves, gpt, gpt_training, similarity
 from dualform.regression.gpt_training import Curriculum, draw_step, load_curves, load_gpt, save_gpt, stages, train_gpt
-from dualform.testing.mutants import HARMLESS, MUTANTS
 
 TINY = GPT(d=1, points=5, width=16, layers=0, heads=2)
 SHORT = GPTTraining(steps=60, batch=16, points=4, eta=3e-3, cosine=True)

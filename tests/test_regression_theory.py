@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from earned import earns_what_it_claims
+from mutants import HARMLESS, MUTANTS
 
 from dualform import regression
 from dualform.laws import check, find
@@ -42,7 +43,6 @@ from dualform.regression import (
     uniform_limit,
     uniform_risk,
 )
-from dualform.testing.mutants import HARMLESS, MUTANTS
 
 ISOTROPIC, SKEWED = np.eye(5), np.diag([2.0, 1.0, 0.5, 0.25])
 UNIT = 2.0**-53

@@ -160,14 +160,16 @@ def write(app, config):
     target = Path(app.srcdir) / "_generated"
     target.mkdir(exist_ok=True)
     pages = {"api.md": api_page(), "labels.md": labels_page(Path(app.srcdir).parent)}
+
+    from mutants.rules import common
+
     from dualform.laws import FAMILY, find, rules
-    from dualform.testing.mutants import rules_common
 
     prefixes = ("L", "O", "IC", "SX", "MA", "FE", "CP", "PE", "LS", "DE", "RK", "TR", "GP")
     chapters = {**{prefix: find(prefix) for prefix in prefixes}, "rules": (*rules.LAWS, *FAMILY)}
     pages |= {f"laws_{chapter}.md": laws_page(laws) for chapter, laws in chapters.items()}
     pages["rules.md"] = rules_page()
-    pages["planted.md"] = rules_common.table()
+    pages["planted.md"] = common.table()
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(app.srcdir).glob("thorough/*.json"))]
     pages["claims.md"] = claims_page(tuple(result for run in runs for result in run["results"]))
     report = json.loads((Path(app.srcdir) / "bench.json").read_text(encoding="utf-8"))

@@ -28,12 +28,11 @@ bare(
     "dualform.laws", Case=Case, Law=Law, Result=Result, check=check,
     find=lambda label: [law for law in (LAW, MEASURED) if law.label == label],
 )  # fmt: skip
-bare("dualform.testing.mutants")
 from dualform.regression import baselines  # noqa: E402
 from dualform.rules import heads  # noqa: E402
 from dualform.testing import gates, problems, profiles, shapes, tracing, values  # noqa: E402
 from dualform.testing.floats import floats, magnitudes, rounded  # noqa: E402
-from dualform.testing.mutants.mutant import Mutant, caught, rate_of  # noqa: E402
+from dualform.testing.mutant import Mutant, caught, rate_of  # noqa: E402
 
 keys = import_module("dualform.testing.keys")  # a function of the package has the same name
 

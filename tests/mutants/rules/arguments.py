@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from dualform.laws.rules import T, run
 from dualform.rules import RULES
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.rules_common import FORMS, SCALED, early, late, original, plant
+from dualform.testing.mutant import Mutant
+from mutants.rules.common import FORMS, SCALED, early, late, original, plant
 
 
 def changed(rule, form, *, case=None, **changes):

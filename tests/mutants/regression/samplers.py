@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from dualform import regression as r
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 PARTS = ("inputs", "query", "w", "kept", "noise", "level")
 

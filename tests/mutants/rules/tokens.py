@@ -7,9 +7,9 @@ signs and halves in descent, states and reads in step.
 import jax
 import jax.numpy as jnp
 
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.precision import rounded
-from dualform.testing.mutants.rules_common import (
+from dualform.testing.mutant import Mutant
+from mutants.precision import rounded
+from mutants.rules.common import (
     CHANNELS,
     LAYERS,
     across,

@@ -13,7 +13,7 @@ from dualform.laws import Case, find
 from dualform.laws.family import last_state
 from dualform.laws.rules import LABELS, OTHER_LABELS
 from dualform.rules import RULES
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 LAYERS = ("linear_attn", "retention", "gla", "delta", "gated_delta", "kda", "longhorn")
 """Rules whose state is the layer alone, written once a token: S = A + e k', with A the decayed state."""
@@ -144,7 +144,7 @@ def by_rule(rule: str, mutants: Iterable[Mutant]) -> list[Mutant]:
 
 def table() -> str:
     """How many bugs are planted in each form of each rule, in Markdown."""
-    from dualform.testing.mutants import MUTANTS
+    from mutants import MUTANTS
 
     rows = []
     for rule in RULES:

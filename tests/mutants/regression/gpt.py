@@ -9,7 +9,7 @@ from dualform.laws.mixtures import averaged, exponentials
 from dualform.regression import baselines, similarity
 from dualform.regression.gpt import gpt_predictions, prefix_loss
 from dualform.rules.base import dot
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (GP1) to (GP4): the network
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from dualform.laws import training_forms as t
 from dualform.regression import batches, comparison, model, published, training
 from dualform.regression.model import Network, predictions
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (TR1): the program
 

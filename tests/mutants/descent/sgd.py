@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from dualform import descent
 from dualform.descent import Optimizer
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.precision import rounded
+from dualform.testing.mutant import Mutant
+from mutants.precision import rounded
 
 PLAIN = "heavy ball, coupled decay"
 """The case of (O1) without flags."""

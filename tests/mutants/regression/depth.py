@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from dualform.laws import depth_forms as f
 from dualform.regression import copying, curvature, depth, newton, noise_levels
 from dualform.regression.lsa import lsa, lsa_layers
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (DE1), (DE2): layers of GD++
 

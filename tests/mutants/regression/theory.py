@@ -12,7 +12,7 @@ from dualform.laws import regression_moments as averages
 from dualform.laws import regression_paths as paths
 from dualform.laws import regression_values as figures
 from dualform.regression import lsa, moments, optimum, prediction, prompt, rates, risks
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (RK1) to (RK3): moments
 

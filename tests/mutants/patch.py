@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from dualform import patch
 from dualform.laws.patch_forms import NORMS, averaged, mlp, projected
 from dualform.patch import least_norm
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (CP1), (CP2): one token. Forms are functions of W [V, K], z [K] with context, a [K] without.
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from dualform.laws.rules import squares
 from dualform.rules.mesa import State as Mesa
 from dualform.rules.normalized import State as Normalized
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.precision import rounded
-from dualform.testing.mutants.rules_common import plant, scan, whole
+from dualform.testing.mutant import Mutant
+from mutants.precision import rounded
+from mutants.rules.common import plant, scan, whole
 
 GRADIENTS = "conjugate gradients"
 

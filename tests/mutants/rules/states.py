@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from dualform.laws.rules import MINIBATCH
 from dualform.rules.momentum import State as Moving
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.precision import rounded
-from dualform.testing.mutants.rules_common import plant, scan, whole
+from dualform.testing.mutant import Mutant
+from mutants.precision import rounded
+from mutants.rules.common import plant, scan, whole
 
 DELTA_ERROR = "delta error"
 

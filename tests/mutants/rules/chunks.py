@@ -13,10 +13,10 @@ import numpy as np
 from dualform.laws.family import PLACES, SEGMENTS, chosen, scattered
 from dualform.laws.rules import CHUNK, T, per_token, run
 from dualform.rules import RULES
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.precision import rounded
-from dualform.testing.mutants.rules_arguments import first_field, nothing, stopped
-from dualform.testing.mutants.rules_common import packed, plain, plant, whole
+from dualform.testing.mutant import Mutant
+from mutants.precision import rounded
+from mutants.rules.arguments import first_field, nothing, stopped
+from mutants.rules.common import packed, plain, plant, whole
 
 MINIBATCHED = ("ttt", "titans")
 EDGES = tuple(range(0, T, CHUNK))

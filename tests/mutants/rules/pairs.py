@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from dualform.laws.rules import OPTIONS, left_over, scaled
 from dualform.linear import linear_attn
 from dualform.rules import RULES
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.rules_common import DECAYING, LAYERS, SQUARED, across, plant, whole
+from dualform.testing.mutant import Mutant
+from mutants.rules.common import DECAYING, LAYERS, SQUARED, across, plant, whole
 
 present, past = jnp.tril, lambda x: jnp.tril(x, -1)
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from dualform import linear
-from dualform.testing.mutants.mutant import Mutant
-from dualform.testing.mutants.precision import rounded
+from dualform.testing.mutant import Mutant
+from mutants.precision import rounded
 
 # The forms of (L1), right and wrong, as functions of W0 [V, K], E [n, V], X [n, K] and x [K] or [M, K].
 

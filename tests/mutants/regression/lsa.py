@@ -7,7 +7,7 @@ from dualform import regression as r
 from dualform.laws import layer_forms as tokenwise
 from dualform.laws import lsa_forms as f
 from dualform.laws import lsa_rows as rows
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (LS1) to (LS4): the layer
 

@@ -1,4 +1,4 @@
-"""What a planted bug is, and which law and stamp catch it."""
+"""Planted bugs: a wrong program in place of one form of a law, and which law and stamp catch it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -112,12 +112,11 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
     Returns:
         What gave it away, or None for a program that earns every stamp that the law claims.
 
-    >>> from dualform.testing.mutants import HARMLESS, MUTANTS
-    >>> catch = caught(MUTANTS[0])
-    >>> print(MUTANTS[0].description, "->", catch.law, "->", catch.verdict)
-    the update is subtracted -> L3: the dual form: a changed layer is the old one plus linear attention -> refuted
-    >>> caught(HARMLESS[0]) is None
-    True
+    >>> def minus(W0, E, X, x):
+    ...     return x @ W0.T - x @ X.T @ E
+    >>> catch = caught(Mutant("dual: minus", "L3", "dual", minus, "the update is subtracted"))
+    >>> print(catch.law, "->", catch.verdict)
+    L3: the dual form: a changed layer is the old one plus linear attention -> refuted
     """
     dtypes, undecided = tuple(dtypes), None
     for stamp, of in STAGES:

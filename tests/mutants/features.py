@@ -7,7 +7,7 @@ from dualform import features, linear
 from dualform.laws import feature_forms as forms
 from dualform.laws import features as laws
 from dualform.laws import sampling
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (FE1): attention over features
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from dualform import descent
 from dualform.descent.closed import kept_after
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (O10): Adam
 

@@ -7,7 +7,7 @@ from dualform import attention
 from dualform.descent.closed import kept_after
 from dualform.laws import averages, mixtures
 from dualform.linear import linear_attn
-from dualform.testing.mutants.mutant import Mutant
+from dualform.testing.mutant import Mutant
 
 # (IC2) to (IC4): updates of a head
 

@@ -1,0 +1,1 @@
+"""Planted bugs of chapter 2, what optimisers write."""

@@ -1,0 +1,1 @@
+"""Planted bugs of chapter 9, regression in context."""

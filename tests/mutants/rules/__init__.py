@@ -1,0 +1,1 @@
+"""Planted bugs of chapter 4, the update rules: what is shared, and mistakes by what they are made in."""
