@@ -12,8 +12,8 @@ from mutants import HARMLESS, MUTANTS
 
 import dualform.attention
 from dualform import attention
-from dualform.laws import attention as laws
 from dualform.laws import find
+from dualform.laws.attention import laws
 from dualform.prove import rounding_bound
 
 PREFIXES = ("IC", "SX", "MA")

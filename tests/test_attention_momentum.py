@@ -6,7 +6,7 @@ import pytest
 from attention_loops import K, V, heavy_loop, integers, kernel_loop, normal, past_loop, softmax_loop, within
 
 from dualform import attention, descent
-from dualform.laws.averages import fourier_bound
+from dualform.laws.attention.momentum.definitions import fourier_bound
 
 
 @pytest.mark.parametrize("T", [1, 2, 7])

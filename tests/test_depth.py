@@ -8,8 +8,8 @@ from earned import earns_what_it_claims
 from mutants.regression import depth as planted
 
 from dualform.laws import check
-from dualform.laws.depth import LAWS
 from dualform.laws.law import MEASURED
+from dualform.laws.regression.depth.laws import LAWS
 from dualform.regression import (
     Gaussian,
     Uniform,

@@ -14,7 +14,7 @@ from rule_loops import within
 
 from dualform import features, linear
 from dualform.laws import Case, Law, check
-from dualform.laws.features import LAWS
+from dualform.laws.features.laws import LAWS
 from dualform.laws.law import BOUNDED
 from dualform.prove import identical, rounding_bound
 from dualform.rules import normalized

@@ -8,7 +8,7 @@ from dualform.digits import load
 from dualform.fewshot import draw, first_order, forward, initial, patches, splits, train
 from dualform.fewshot.measure import see
 from dualform.fewshot.task import FEATURES, PIXELS, ROWS
-from dualform.laws.fewshot import LAWS, STEPS, trained
+from dualform.laws.fewshot.laws import LAWS, STEPS, trained
 from dualform.laws.law import MEASURED
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualform.laws import check, find, induction
+from dualform.laws import check, find
 from dualform.laws.law import PROVED
-from dualform.laws.rules import OPTIONS
+from dualform.laws.rules import induction
+from dualform.laws.rules.laws import OPTIONS
 from dualform.prove import ProofError, identical
 from dualform.prove.programs import Signature
 from dualform.rules import RULES

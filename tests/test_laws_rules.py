@@ -3,8 +3,9 @@
 import pytest
 from earned import earns_what_it_claims
 
-from dualform.laws import FAMILY, check, find, of_rule, rules
+from dualform.laws import FAMILY, check, find, of_rule
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED
+from dualform.laws.rules import laws as rules
 from dualform.rules import RULES
 
 LAWS = [pytest.param(law, id=f"{law.label} {law.title[:30]}") for law in (*rules.LAWS, *FAMILY)]

@@ -12,8 +12,8 @@ from mutants import HARMLESS, MUTANTS
 
 from dualform import regression as r
 from dualform.laws import check, find
-from dualform.laws import lsa as laws
-from dualform.laws import prompt_forms as forms
+from dualform.laws.regression.layers import laws
+from dualform.laws.regression.layers import prompts as forms
 from dualform.prove import rounding_bound
 from dualform.regression import constructions, explicit, invariance, tasks
 

@@ -7,7 +7,8 @@ import pytest
 from mutants import HARMLESS, MUTANTS
 from mutants.rules.common import FORMS, by_rule, table
 
-from dualform.laws import find, rules
+from dualform.laws import find
+from dualform.laws.rules import laws as rules
 from dualform.rules import RULES
 
 PLANTED = {rule: by_rule(rule, MUTANTS) for rule in RULES}

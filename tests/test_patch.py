@@ -16,7 +16,7 @@ from mutants import MUTANTS
 from dualform import patch
 from dualform.laws import check, find
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED
-from dualform.laws.patch_forms import gated, mlp, rows_of_digits
+from dualform.laws.patch.definitions import gated, mlp, rows_of_digits
 from dualform.prove import identical, rounding_bound
 from dualform.rules.ttt import LayerNorm
 

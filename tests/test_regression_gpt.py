@@ -11,9 +11,9 @@ from earned import earns_what_it_claims
 from mutants import HARMLESS, MUTANTS
 
 from dualform import regression
-from dualform.laws import gpt_runs
-from dualform.laws import regression_gpt as laws
 from dualform.laws.law import MEASURED
+from dualform.laws.regression.gpt import laws
+from dualform.laws.regression.gpt import measured as gpt_runs
 from dualform.regression import GPT, GPTTraining, Task, baselines, checkpoints, curves, gpt, gpt_training, similarity
 from dualform.regression.gpt_training import Curriculum, draw_step, load_curves, load_gpt, save_gpt, stages, train_gpt
 

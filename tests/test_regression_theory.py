@@ -14,7 +14,7 @@ from mutants import HARMLESS, MUTANTS
 from dualform import regression
 from dualform.laws import check, find
 from dualform.laws.law import MEASURED, PROVED, REFUTED, Experiment
-from dualform.laws.regression_theory import LAWS
+from dualform.laws.regression.theory.laws import LAWS
 from dualform.regression import (
     coordinate_limit,
     coordinate_risk,
@@ -335,10 +335,10 @@ def test_measurements_that_draw_nothing_large(law):
 
 
 def test_every_label_has_laws_and_planted_bugs():
-    import dualform.laws.regression_moments
+    import dualform.laws.regression.theory.moments
     from dualform.regression import gradient_flow, moments, optimum, rates, risks
 
-    modules = moments, optimum, risks, gradient_flow, rates, dualform.laws.regression_moments
+    modules = moments, optimum, risks, gradient_flow, rates, dualform.laws.regression.theory.moments
     defined = [label for module in modules for label in re.findall(r"\\tag\{(\w+)\}", module.__doc__)]
     assert sorted(defined, key=lambda label: int(label[2:])) == [f"RK{i}" for i in range(1, 28)]
     assert {law.label for law in LAWS} == set(defined) == {law.label for law in find("RK")}

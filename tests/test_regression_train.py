@@ -10,7 +10,7 @@ from earned import earns_what_it_claims
 
 from dualform import regression
 from dualform.laws.law import MEASURED
-from dualform.laws.regression_training import LAWS
+from dualform.laws.regression.training.laws import LAWS
 from dualform.regression import batches, comparison, evaluation, model, published, runs, training
 from dualform.regression.model import Network
 from dualform.regression.tasks import Gaussian, RandomDiagonal, Task, Uniform

@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 from shard_programs import CASES, K, V, compiled
 
 from dualform import shard
-from dualform.laws import rules as laws
 from dualform.laws.checks import output_shapes, pullback
+from dualform.laws.rules import laws
 from dualform.prove import identical
 from dualform.rules.ttt import LayerNorm
 from dualform.shard import sequence

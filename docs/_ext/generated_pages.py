@@ -163,7 +163,8 @@ def write(app, config):
 
     from mutants.rules import common
 
-    from dualform.laws import FAMILY, find, rules
+    from dualform.laws import FAMILY, find
+    from dualform.laws.rules import laws as rules
 
     prefixes = ("L", "O", "IC", "SX", "MA", "FE", "CP", "PE", "LS", "DE", "RK", "TR", "GP")
     chapters = {**{prefix: find(prefix) for prefix in prefixes}, "rules": (*rules.LAWS, *FAMILY)}

@@ -10,52 +10,36 @@ True
 import re
 from dataclasses import replace
 
-from dualform.laws import (
-    attention,
-    calls,
-    depth,
-    descent,
-    devices,
-    family,
-    features,
-    fewshot,
-    induction,
-    linear,
-    lsa,
-    patch,
-    peft,
-    regression_gpt,
-    regression_theory,
-    regression_training,
-    rules,
-)
+from dualform.laws.attention import laws as attention
 from dualform.laws.checks import Result as Result
 from dualform.laws.checks import check as check
+from dualform.laws.descent import laws as descent
+from dualform.laws.features import laws as features
+from dualform.laws.fewshot import laws as fewshot
 from dualform.laws.law import STAMPS as STAMPS
 from dualform.laws.law import Case as Case
 from dualform.laws.law import Experiment as Experiment
 from dualform.laws.law import Law as Law
 from dualform.laws.law import Measurement as Measurement
+from dualform.laws.linear import laws as linear
+from dualform.laws.patch import laws as patch
+from dualform.laws.peft import laws as peft
+from dualform.laws.regression.depth import laws as depth
+from dualform.laws.regression.gpt import laws as gpt
+from dualform.laws.regression.layers import laws as layers
+from dualform.laws.regression.theory import laws as theory
+from dualform.laws.regression.training import laws as training
+from dualform.laws.rules import calls, family, induction
+from dualform.laws.rules import laws as rules
+from dualform.laws.shard import laws as shard
 
-FAMILY: tuple[Law, ...] = (*family.LAWS, *induction.LAWS, *calls.LAWS, *devices.LAWS)
+FAMILY: tuple[Law, ...] = (*family.LAWS, *induction.LAWS, *calls.LAWS, *shard.LAWS)
 """The laws that rules share."""
 
+CHAPTERS = (attention, features, patch, peft, fewshot, layers, depth, theory, training, gpt)
 LAWS: tuple[Law, ...] = (
-    *linear.LAWS,
-    *descent.LAWS,
-    *rules.LAWS,
-    *FAMILY,
-    *attention.LAWS,
-    *features.LAWS,
-    *patch.LAWS,
-    *peft.LAWS,
-    *fewshot.LAWS,
-    *lsa.LAWS,
-    *depth.LAWS,
-    *regression_theory.LAWS,
-    *regression_training.LAWS,
-    *regression_gpt.LAWS,
-)
+    *linear.LAWS, *descent.LAWS, *rules.LAWS, *FAMILY, *(law for chapter in CHAPTERS for law in chapter.LAWS)
+)  # fmt: skip
 
 
 def find(label: str) -> list[Law]:

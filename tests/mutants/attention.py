@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from dualform import attention
 from dualform.descent.closed import kept_after
-from dualform.laws import averages, mixtures
+from dualform.laws.attention.momentum import definitions as averages
+from dualform.laws.attention.softmax import definitions as mixtures
 from dualform.linear import linear_attn
 from dualform.testing.mutant import Mutant
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from dualform import features, linear
-from dualform.laws import feature_forms as forms
-from dualform.laws import features as laws
-from dualform.laws import sampling
+from dualform.laws.features import definitions as forms
+from dualform.laws.features import laws
+from dualform.laws.features import measured as sampling
 from dualform.testing.mutant import Mutant
 
 # (FE1): attention over features

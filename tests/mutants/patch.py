@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dualform import patch
-from dualform.laws.patch_forms import NORMS, averaged, mlp, projected
+from dualform.laws.patch.definitions import NORMS, averaged, mlp, projected
 from dualform.patch import least_norm
 from dualform.testing.mutant import Mutant
 

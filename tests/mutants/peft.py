@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from dualform import linear, peft
-from dualform.laws import peft as laws
-from dualform.laws.peft_forms import LINEAR, TANH, averaged, exponentials, flat
+from dualform.laws.peft import laws
+from dualform.laws.peft.definitions import LINEAR, TANH, averaged, exponentials, flat
 from dualform.testing.mutant import Mutant
 
 # (PE1) to (PE5): LoRA, as functions of W, A [r, K], U [V, r], E [T, B, V], X [T, B, K], a query and the scale

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from dualform import descent
 from dualform.descent import Optimizer
-from dualform.laws.descent import change
+from dualform.laws.descent.laws import change
 from dualform.testing.mutant import Mutant
 
 # (O2) to (O7): the scalars alone

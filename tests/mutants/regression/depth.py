@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dualform.laws import depth_forms as f
+from dualform.laws.regression.depth import definitions as f
 from dualform.regression import copying, curvature, depth, newton, noise_levels
 from dualform.regression.lsa import lsa, lsa_layers
 from dualform.testing.mutant import Mutant

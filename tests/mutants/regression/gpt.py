@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.laws import gpt_forms as forms
-from dualform.laws.mixtures import averaged, exponentials
+from dualform.laws.attention.softmax.definitions import averaged, exponentials
+from dualform.laws.regression.gpt import definitions as forms
 from dualform.regression import baselines, similarity
 from dualform.regression.gpt import gpt_predictions, prefix_loss
 from dualform.rules.base import dot

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from dualform import regression as r
-from dualform.laws import layer_forms as tokenwise
-from dualform.laws import lsa_forms as f
-from dualform.laws import lsa_rows as rows
+from dualform.laws.regression.layers import constructions as f
+from dualform.laws.regression.layers import definitions as tokenwise
+from dualform.laws.regression.layers import measured as rows
 from dualform.testing.mutant import Mutant
 
 # (LS1) to (LS4): the layer

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform import regression
-from dualform.laws import regression_limits as limits
-from dualform.laws import regression_moments as averages
-from dualform.laws import regression_paths as paths
-from dualform.laws import regression_values as figures
+from dualform.laws.regression.theory import limits, paths
+from dualform.laws.regression.theory import moments as averages
+from dualform.laws.regression.theory import values as figures
 from dualform.regression import lsa, moments, optimum, prediction, prompt, rates, risks
 from dualform.testing.mutant import Mutant
 

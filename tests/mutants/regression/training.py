@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 
-from dualform.laws import training_forms as t
+from dualform.laws.regression.training import definitions as t
 from dualform.regression import batches, comparison, model, published, training
 from dualform.regression.model import Network, predictions
 from dualform.testing.mutant import Mutant

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dualform.laws.rules import T, run
+from dualform.laws.rules.laws import T, run
 from dualform.rules import RULES
 from dualform.testing.mutant import Mutant
 from mutants.rules.common import FORMS, SCALED, early, late, original, plant

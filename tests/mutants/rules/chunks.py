@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.laws.family import PLACES, SEGMENTS, chosen, scattered
-from dualform.laws.rules import CHUNK, T, per_token, run
+from dualform.laws.rules.family import PLACES, SEGMENTS, chosen, scattered
+from dualform.laws.rules.laws import CHUNK, T, per_token, run
 from dualform.rules import RULES
 from dualform.testing.mutant import Mutant
 from mutants.precision import rounded

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from dualform.laws import Case, find
-from dualform.laws.family import last_state
-from dualform.laws.rules import LABELS, OTHER_LABELS
+from dualform.laws.rules.family import last_state
+from dualform.laws.rules.laws import LABELS, OTHER_LABELS
 from dualform.rules import RULES
 from dualform.testing.mutant import Mutant
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dualform.laws.rules import OPTIONS, left_over, scaled
+from dualform.laws.rules.laws import OPTIONS, left_over, scaled
 from dualform.linear import linear_attn
 from dualform.rules import RULES
 from dualform.testing.mutant import Mutant

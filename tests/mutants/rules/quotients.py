@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dualform.laws.rules import squares
+from dualform.laws.rules.laws import squares
 from dualform.rules.mesa import State as Mesa
 from dualform.rules.normalized import State as Normalized
 from dualform.testing.mutant import Mutant

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dualform.laws.rules import MINIBATCH
+from dualform.laws.rules.laws import MINIBATCH
 from dualform.rules.momentum import State as Moving
 from dualform.testing.mutant import Mutant
 from mutants.precision import rounded

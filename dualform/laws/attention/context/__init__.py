@@ -1,0 +1,1 @@
+"""In-context learning and finetuning as updates, (IC1) to (IC11)."""

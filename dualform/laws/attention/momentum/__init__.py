@@ -1,0 +1,1 @@
+"""Momentum attention, (MA1) to (MA11)."""

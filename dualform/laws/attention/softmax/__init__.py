@@ -1,0 +1,1 @@
+"""Softmax attention over blocks, (SX1) to (SX7)."""

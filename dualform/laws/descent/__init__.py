@@ -1,0 +1,1 @@
+"""Laws of chapter 2, what optimisers make of outer products."""

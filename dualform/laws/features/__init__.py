@@ -1,0 +1,1 @@
+"""Laws of chapter 6, softmax attention in feature space."""

@@ -1,0 +1,1 @@
+"""Laws of a network that learned to use context."""

@@ -1,0 +1,1 @@
+"""Laws of chapter 1, the linear layer updated by outer products."""

@@ -1,0 +1,1 @@
+"""Laws of chapter 7, a context as a patch of the next weight."""

@@ -1,0 +1,1 @@
+"""Laws of chapter 8, light finetuning."""

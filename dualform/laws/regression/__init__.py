@@ -1,0 +1,1 @@
+"""Laws of chapter 9, regression in context."""

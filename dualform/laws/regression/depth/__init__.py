@@ -1,0 +1,1 @@
+"""Depth and curvature, (DE1) to (DE17)."""

@@ -1,0 +1,1 @@
+"""The small GPT and its baselines, (GP1) to (GP12)."""

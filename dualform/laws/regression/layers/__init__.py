@@ -1,0 +1,1 @@
+"""Linear self-attention and its constructions, (LS1) to (LS15)."""

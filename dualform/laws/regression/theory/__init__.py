@@ -1,0 +1,1 @@
+"""Limits, risks, rates and gradient flow, (RK1) to (RK27)."""

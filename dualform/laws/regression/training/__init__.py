@@ -1,0 +1,1 @@
+"""Training and comparing layers, (TR1) to (TR14)."""

@@ -1,0 +1,1 @@
+"""Laws of chapter 4, the update rules."""
