@@ -54,8 +54,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import ratio
 from dualform.attention.softmax import Keys, Output, Query, Values, average, scores, shifted
-from dualform.rules import base
 
 Weights = Float[Array, " n"] | Float[Array, "M n"]
 Gate = Float[Array, ""] | Float[Array, " M"]
@@ -287,4 +287,4 @@ def _mix(w, V, factors, names):
         outputs.append(output)
         masses.append(mass * jnp.asarray(factor, dtype))
     total = jnp.stack(masses)
-    return Blocks(jnp.stack(outputs), base.ratio(total, jnp.broadcast_to(jnp.sum(total, axis=0), total.shape)))
+    return Blocks(jnp.stack(outputs), ratio(total, jnp.broadcast_to(jnp.sum(total, axis=0), total.shape)))

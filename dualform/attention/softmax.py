@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dualform import _check
-from dualform.rules import base
+from dualform._numerics import dot, ratio
 
 Values = Float[Array, "n V"]
 Keys = Float[Array, "n K"]
@@ -92,13 +92,13 @@ def causal_softmax_attn(
 def average(w: Array, V: Values) -> tuple[Output, Array]:
     """The values averaged with weights `[..., n]`, and the sum of the weights; zero where that is zero (SX1)."""
     mass = jnp.sum(w, axis=-1)
-    return base.ratio(base.dot(w, V), mass[..., None]), mass
+    return ratio(dot(w, V), mass[..., None]), mass
 
 
 def scores(K: Keys, q: Query, scale: _check.Scalar | None) -> Array:
     """scale k_i . q, with K**-0.5 for None."""
     scale = K.shape[-1] ** -0.5 if scale is None else _check.scalar("scale", scale)
-    return jnp.asarray(scale, q.dtype) * base.dot(q, K.T)
+    return jnp.asarray(scale, q.dtype) * dot(q, K.T)
 
 
 def shifted(s: Array, seen: Bool[Array, "..."] | None = None) -> tuple[Array, Array]:

@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.attention.update import KeyWeight, ValueWeight
 from dualform.linear import linear_attn
-from dualform.rules import base
 
 Loss = Callable[[Array, Array], Array]
 
@@ -109,10 +109,10 @@ def finetune(
             return loss(linear_attn(v, k, q), target)
 
         def by_weights(W_V, W_K):
-            return by_outputs(base.dot(x, W_V.T), base.dot(x, W_K.T))
+            return by_outputs(dot(x, W_V.T), dot(x, W_K.T))
 
         value, gradients = jax.value_and_grad(by_weights, (0, 1))(*weights)
-        signals = jax.grad(by_outputs, (0, 1))(*(base.dot(x, W.T) for W in weights))
+        signals = jax.grad(by_outputs, (0, 1))(*(dot(x, W.T) for W in weights))
         new = tuple(W - rate * g for W, g in zip(weights, gradients, strict=True))
         return new, (value, *(-rate * g for g in signals))
 

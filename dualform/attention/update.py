@@ -53,8 +53,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.linear import delta_w, linear_attn
-from dualform.rules import base
 
 ValueWeight = Float[Array, "V D"]
 KeyWeight = Float[Array, "K D"]
@@ -123,7 +123,7 @@ def icl_split(W_V: ValueWeight, W_K: KeyWeight, X: Tokens, X_demo: Float[Array, 
     W_V, W_K, X, X_demo = _wide(W_V, W_K, X, X_demo)
 
     def update(tokens):
-        return delta_w(base.dot(tokens, W_V.T), base.dot(tokens, W_K.T)).astype(dtype)
+        return delta_w(dot(tokens, W_V.T), dot(tokens, W_K.T)).astype(dtype)
 
     return update(X), update(X_demo)
 
@@ -204,9 +204,9 @@ def two_hop(
     q = _check.array("q", q, "K | M K", sizes)
     dtype = _check.same_dtype(W_V=W_V, W_K=W_K, E_V=E_V, E_K=E_K, X_train=X_train, X=X, q=q)
     W_V, W_K, E_V, E_K, X_train, X, q = _wide(W_V, W_K, E_V, E_K, X_train, X, q)
-    context = linear_attn(X, base.dot(X, W_K.T), q)  # query -> its own tokens
+    context = linear_attn(X, dot(X, W_K.T), q)  # query -> its own tokens
     value = linear_attn(E_V, X_train, context)  # -> training patterns
-    key = linear_attn(linear_attn(base.dot(X, W_V.T), X, X_train), E_K, q)  # error signals are the keys
+    key = linear_attn(linear_attn(dot(X, W_V.T), X, X_train), E_K, q)  # error signals are the keys
     cross = linear_attn(E_V, X_train, linear_attn(linear_attn(X, X, X_train), E_K, q))
     return Terms(*(x.astype(dtype) for x in (value, key, cross)))
 
@@ -243,7 +243,7 @@ def _terms(W_V, W_K, dW_V, dW_K, X):
     X = _check.array("X", X, "n D", sizes)
     dtype = _check.same_dtype(W_V=W_V, W_K=W_K, dW_V=dW_V, dW_K=dW_K, X=X)
     W_V, W_K, dW_V, dW_K, X = _wide(W_V, W_K, dW_V, dW_K, X)
-    V, dV, K, dK = (base.dot(X, W.T) for W in (W_V, dW_V, W_K, dW_K))
+    V, dV, K, dK = (dot(X, W.T) for W in (W_V, dW_V, W_K, dW_K))
     return Terms(delta_w(dV, K), delta_w(V, dK), delta_w(dV, dK)), dtype
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import ratio
 from dualform.features import random_maps, taylor
 from dualform.linear import Query, linear_attn
 from dualform.rules import normalized
-from dualform.rules.base import ratio
 
 Values = Float[Array, "n V"]
 Keys = Float[Array, "n K"]

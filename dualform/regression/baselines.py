@@ -40,7 +40,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
-from dualform.rules.base import dot
+from dualform._numerics import dot
 
 Inputs = Float[Array, "k d"]
 Labels = Float[Array, " k"]

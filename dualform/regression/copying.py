@@ -27,8 +27,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.attention import softmax_attn
-from dualform.rules.base import dot
 
 Tokens = Float[Array, "T D"]
 Matrix = Float[Array, "D D"]

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.regression.constructions import Steps, _layers, _moves, _preconditioner, _start, _steps
-from dualform.rules.base import dot
 
 Weight = Float[Array, " d"] | Float[Array, "k d"]
 Labels = Float[Array, " N"] | Float[Array, "N k"]

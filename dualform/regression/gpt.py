@@ -36,8 +36,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.attention import causal_softmax_attn
-from dualform.rules.base import dot
 from dualform.rules.ttt import LayerNorm
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
-from dualform.rules.base import dot
+from dualform._numerics import dot
 
 
 def token_map(

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
-from dualform.rules.base import dot
+from dualform._numerics import dot
 
 Tokens = Float[Array, "T D"]
 Matrices = Float[Array, "D D"] | Float[Array, "H D D"]

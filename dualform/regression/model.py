@@ -29,8 +29,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.regression.lsa import lsa_layers, prediction, prompt
-from dualform.rules.base import dot
 
 Stack = Float[Array, "L H D D"]
 Weights = dict[str, Float[Array, "..."]]

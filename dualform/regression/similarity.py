@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.regression.gpt import GPTWeights, gpt_predictions
-from dualform.rules.base import dot
 
 Outputs = Float[Array, "B m"]
 RANGE = (1e-6, 1e4)

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dualform import _check
+from dualform._numerics import dot
 
 Tokens = Float[Array, "T K"]
 Values = Float[Array, "T V"]
@@ -290,17 +291,6 @@ def to_end(g: Array) -> Array:
 def causal(scores: Float[Array, "T T"]) -> Float[Array, "T T"]:
     """Scores of a token with itself and earlier ones."""
     return jnp.tril(scores)
-
-
-def dot(a: Array, b: Array) -> Array:
-    """A matrix product at full precision."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def ratio(a: Array, b: Array) -> Array:
-    """a / b, and 0 with zero gradient where b is 0 (or so small that 1 / b is infinite)."""
-    divides = jnp.isfinite(1 / b)
-    return jnp.where(divides, a / jnp.where(divides, b, 1), 0)
 
 
 def over_tokens(update: Callable, read: Callable, state, call: Call, tokens: tuple):

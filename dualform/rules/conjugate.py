@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dualform.rules import base
+from dualform._numerics import ratio
 
 
 def conjugate_gradients(
@@ -27,9 +27,9 @@ def conjugate_gradients(
         def iterate(carry, _):
             x, r, p, size = carry
             image = matvec(p)
-            alpha = base.ratio(size, jnp.sum(p * image, axis=-1, keepdims=True))
+            alpha = ratio(size, jnp.sum(p * image, axis=-1, keepdims=True))
             r = r - alpha * image
-            return (x + alpha * p, r, r + base.ratio(square(r), size) * p, square(r)), None
+            return (x + alpha * p, r, r + ratio(square(r), size) * p, square(r)), None
 
         (x, *_), _ = jax.lax.scan(iterate, (jnp.zeros_like(b), b, b, square(b)), length=iterations)
         return x

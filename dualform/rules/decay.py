@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot
 from dualform.rules import base
 
 
@@ -47,5 +48,5 @@ def decays(g: Array | None, like: Float[Array, "T K"]) -> Decay:
 def scores(x: Float[Array, "T K"], y: Float[Array, "T K"], pairs: Float[Array, "T T *K"]) -> Float[Array, "T T"]:
     r"""$x_t \cdot \mathrm{diag}(w_{ti})\, y_i$ at [t, i] (L8)."""
     if pairs.ndim == 2:
-        return pairs * base.dot(x, y.T)
+        return pairs * dot(x, y.T)
     return jnp.einsum("tik,tk->ti", pairs * y[None], x, precision=jax.lax.Precision.HIGHEST)

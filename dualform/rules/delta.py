@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot
 from dualform.rules import base
 from dualform.rules.base import Dual, State, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -49,7 +50,7 @@ def descent(
 
 def squared(S, k_t, v_t):
     """The inner loss of (D1), and of the rules with decay."""
-    return 0.5 * jnp.sum((base.dot(S, k_t) - v_t) ** 2)
+    return 0.5 * jnp.sum((dot(S, k_t) - v_t) ** 2)
 
 
 def recurrent(
@@ -82,14 +83,14 @@ def recurrent(
 
 def write(S, k_t, v_t, beta_t):
     """One token of (D1)."""
-    return S + jnp.outer(beta_t * (v_t - base.dot(S, k_t)), k_t)
+    return S + jnp.outer(beta_t * (v_t - dot(S, k_t)), k_t)
 
 
 def step(state: State, q_t, k_t, v_t, *, beta, scale=1.0) -> tuple[Array, State]:
     """(D1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
     state = base.wide(state)
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), jnp.asarray(beta, state.dtype))
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(q: Tokens, k: Tokens, v: Values, *, beta: Steps, initial_state=None, segment_ids=None) -> Dual:
@@ -135,8 +136,8 @@ def block(S, q, k, v, beta, g=None):
     """
     decay = decays(g, k)
     E = signals(S, k, v, beta, decay)
-    o = base.dot(decay.start * q, S.T) + base.dot(scores(q, k, decay.pairs), E)
-    return o, decay.all * S + base.dot(E.T, decay.end * k)
+    o = dot(decay.start * q, S.T) + dot(scores(q, k, decay.pairs), E)
+    return o, decay.all * S + dot(E.T, decay.end * k)
 
 
 def unroll(S, q, k, v, beta, g=None) -> Dual:
@@ -148,7 +149,7 @@ def unroll(S, q, k, v, beta, g=None) -> Dual:
 def signals(S, k, v, beta, decay):
     """The error signals of a block: the system (D3), (B3), (K3). Only the past of a score enters the solve."""
     L = beta[:, None] * scores(k, k, decay.pairs)
-    return solve_unit_lower(L, beta[:, None] * (v - base.dot(decay.start * k, S.T)))
+    return solve_unit_lower(L, beta[:, None] * (v - dot(decay.start * k, S.T)))
 
 
 def _call(q, k, v, beta, initial_state, segment_ids):
@@ -161,4 +162,4 @@ def _call(q, k, v, beta, initial_state, segment_ids):
 def _by_token(update, q, k, v, beta, scale, initial_state, segment_ids):
     call, S, _ = _call(q, k, v, beta, initial_state, segment_ids)
     tokens = (call.k, call.v, call.gates["beta"])
-    return base.over_tokens(update, lambda S, q_t: scale * base.dot(S, q_t), S, call, tokens)
+    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, tokens)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot
 from dualform.linear import linear_attn
 from dualform.rules import base
 from dualform.rules.base import Dual, State, Tokens, Values
@@ -35,7 +36,7 @@ def descent(
     """(G1) as it is meant: decay, then `jax.grad` of the Hebbian loss, one step per token."""
 
     def loss(S, k_t, v_t):
-        return -base.dot(v_t, base.dot(S, k_t))
+        return -dot(v_t, dot(S, k_t))
 
     def update(S, k_t, v_t, g_t):
         S = S * jnp.exp(g_t)[None, :]
@@ -82,7 +83,7 @@ def step(state: State, q_t, k_t, v_t, *, g, scale=1.0) -> tuple[Array, State]:
     """(G1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
     state = base.wide(state)
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), jnp.asarray(g, state.dtype))
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(q: Tokens, k: Tokens, v: Values, *, g: Gates, initial_state=None, segment_ids=None) -> Dual:
@@ -117,9 +118,9 @@ def chunked(
 
 def block(S, q, k, v, g):
     """(G2) for a block of tokens from the state S: unscaled output [T, V] and final state."""
-    o = base.dot(q * jnp.exp(base.from_start(g)), S.T) + linear_attn(v, k, q, jnp.exp(base.spans(g)))
+    o = dot(q * jnp.exp(base.from_start(g)), S.T) + linear_attn(v, k, q, jnp.exp(base.spans(g)))
     left = jnp.exp(base.to_end(g))
-    return o, S * jnp.exp(jnp.sum(g, axis=0))[None, :] + base.dot(v.T, left * k)
+    return o, S * jnp.exp(jnp.sum(g, axis=0))[None, :] + dot(v.T, left * k)
 
 
 def _call(q, k, v, g, segment_ids):
@@ -130,4 +131,4 @@ def _call(q, k, v, g, segment_ids):
 def _by_token(update, q, k, v, g, scale, initial_state, segment_ids):
     call, g = _call(q, k, v, g, segment_ids)
     S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-    return base.over_tokens(update, lambda S, q_t: scale * base.dot(S, q_t), S, call, (call.k, call.v, g))
+    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, (call.k, call.v, g))

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot
 from dualform.rules import base, delta
 from dualform.rules.base import Dual, State, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -77,7 +78,7 @@ def recurrent(
 def write(S, k_t, v_t, beta_t, g_t):
     """One token of (K1)."""
     A = S * jnp.exp(g_t)[None, :]
-    return A + jnp.outer(beta_t * (v_t - base.dot(A, k_t)), k_t)
+    return A + jnp.outer(beta_t * (v_t - dot(A, k_t)), k_t)
 
 
 def step(state: State, q_t, k_t, v_t, *, beta, g, scale=1.0) -> tuple[Array, State]:
@@ -85,7 +86,7 @@ def step(state: State, q_t, k_t, v_t, *, beta, g, scale=1.0) -> tuple[Array, Sta
     state = base.wide(state)
     gates = (jnp.asarray(x, state.dtype) for x in (beta, g))
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), *gates)
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(q: Tokens, k: Tokens, v: Values, *, beta: Steps, g: Gates, initial_state=None, segment_ids=None) -> Dual:
@@ -135,4 +136,4 @@ def _call(q, k, v, beta, g, initial_state, segment_ids):
 
 def _by_token(update, q, k, v, beta, g, scale, initial_state, segment_ids):
     call, S, (_, *tokens) = _call(q, k, v, beta, g, initial_state, segment_ids)
-    return base.over_tokens(update, lambda S, q_t: scale * base.dot(S, q_t), S, call, tuple(tokens))
+    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, tuple(tokens))

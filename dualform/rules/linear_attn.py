@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from dualform._numerics import dot
 from dualform.linear import linear_attn
 from dualform.rules import base, retention
 from dualform.rules.base import Dual, State, Tokens, Values
@@ -34,7 +35,7 @@ def descent(
     """(A1) as it is meant: one step down `jax.grad` of the Hebbian loss per token."""
 
     def loss(S, k_t, v_t):
-        return -base.dot(v_t, base.dot(S, k_t))
+        return -dot(v_t, dot(S, k_t))
 
     def update(S, k_t, v_t):
         return S - jax.grad(loss)(S, k_t, v_t)
@@ -78,7 +79,7 @@ def step(state: State, q_t, k_t, v_t, *, scale=1.0) -> tuple[Array, State]:
     """(A1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
     state = base.wide(state)
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype))
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(q: Tokens, k: Tokens, v: Values, *, initial_state=None, segment_ids=None) -> Dual:
@@ -114,7 +115,7 @@ def block(S, q, k, v, g=None):
     """(A2) for a block of tokens from the state S: unscaled output [T, V] and final state; g marks resets, if any."""
     if g is not None:
         return retention.block(S, q, k, v, g)
-    return base.dot(q, S.T) + linear_attn(v, k, q, _weights(k, None)), S + base.dot(v.T, k)
+    return dot(q, S.T) + linear_attn(v, k, q, _weights(k, None)), S + dot(v.T, k)
 
 
 def _weights(k, g):
@@ -130,4 +131,4 @@ def _call(q, k, v, segment_ids):
 def _by_token(update, q, k, v, scale, initial_state, segment_ids):
     call, _ = _call(q, k, v, segment_ids)
     S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-    return base.over_tokens(update, lambda S, q_t: scale * base.dot(S, q_t), S, call, (call.k, call.v))
+    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, (call.k, call.v))

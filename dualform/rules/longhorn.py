@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.rules import base, delta
 from dualform.rules.base import Dual, State, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -50,7 +51,7 @@ def descent(
 
 def proximal(new, S, k_t, v_t, beta_t):
     """The objective of (H1): distance moved and reading error."""
-    return 0.5 * jnp.sum((new - S) ** 2) + 0.5 * beta_t * jnp.sum((base.dot(new, k_t) - v_t) ** 2)
+    return 0.5 * jnp.sum((new - S) ** 2) + 0.5 * beta_t * jnp.sum((dot(new, k_t) - v_t) ** 2)
 
 
 def recurrent(
@@ -84,14 +85,14 @@ def recurrent(
 
 def write(S, k_t, v_t, beta_t):
     """One token of (H2)."""
-    return S + jnp.outer(beta_t / (1 + beta_t * base.dot(k_t, k_t)) * (v_t - base.dot(S, k_t)), k_t)
+    return S + jnp.outer(beta_t / (1 + beta_t * dot(k_t, k_t)) * (v_t - dot(S, k_t)), k_t)
 
 
 def step(state: State, q_t, k_t, v_t, *, beta, scale=1.0) -> tuple[Array, State]:
     """(H2) for one token from a state: the form that serves. Returns (o_t [V], state)."""
     state = base.wide(state)
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), jnp.asarray(beta, state.dtype))
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(q: Tokens, k: Tokens, v: Values, *, beta: Steps, initial_state=None, segment_ids=None) -> Dual:
@@ -153,4 +154,4 @@ def _explicit(q, k, v, beta, initial_state, segment_ids):
 def _by_token(update, q, k, v, beta, scale, initial_state, segment_ids):
     call, S = _call(q, k, v, beta, initial_state, segment_ids)
     tokens = (call.k, call.v, call.gates["beta"])
-    return base.over_tokens(update, lambda S, q_t: scale * base.dot(S, q_t), S, call, tokens)
+    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, tokens)

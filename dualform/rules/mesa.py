@@ -36,6 +36,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.linear import linear_attn
 from dualform.rules import base
 from dualform.rules.base import Dual, Tokens, Values
@@ -65,7 +66,7 @@ def descent(
     """
 
     def loss(W, k_t, v_t):
-        return 0.5 * jnp.sum((base.dot(W, k_t) - v_t) ** 2)
+        return 0.5 * jnp.sum((dot(W, k_t) - v_t) ** 2)
 
     def update(state, k_t, v_t, beta_t, g_t):
         keep, zero = jnp.exp(g_t), jnp.zeros_like(state.G)
@@ -75,7 +76,7 @@ def descent(
 
     def newton(state, q_t):
         W = -jnp.linalg.solve((state.H + jnp.diag(ridge)).T, -state.G.T).T  # from W = 0, where the gradient is -G
-        return base.dot(W, q_t)
+        return dot(W, q_t)
 
     call, state, ridge = _call(q, k, v, beta, g, lam, solver, iterations, initial_state, segment_ids)
     return base.over_tokens(update, newton, state, call, _tokens(call)[1:])
@@ -181,9 +182,9 @@ def block(state, q, k, v, beta, g, ridge, solver, iterations):
     """(Z3) for a block of tokens: output [T, V] and final state."""
     weights, start = jnp.exp(base.spans(g)), jnp.exp(base.from_start(g))[:, None]
     query = _queries(state.H, q, k, beta, g, weights, ridge, solver, iterations)
-    o = start * base.dot(query, state.G.T) + linear_attn(beta[:, None] * v, k, query, weights)
+    o = start * dot(query, state.G.T) + linear_attn(beta[:, None] * v, k, query, weights)
     keep, left = jnp.exp(jnp.sum(g)), (jnp.exp(base.to_end(g)) * beta)[:, None] * k
-    return o, State(keep * state.G + base.dot(v.T, left), keep * state.H + base.dot(k.T, left))
+    return o, State(keep * state.G + dot(v.T, left), keep * state.H + dot(k.T, left))
 
 
 def _queries(H, q, k, beta, g, weights, ridge, solver, iterations):
@@ -193,11 +194,11 @@ def _queries(H, q, k, beta, g, weights, ridge, solver, iterations):
 
         def matvec(x):
             past = linear_attn(beta[:, None] * k, k, x, weights)
-            return start * base.dot(x, H.T) + past + ridge[None] * x
+            return start * dot(x, H.T) + past + ridge[None] * x
 
         return conjugate_gradients(matvec, q, K if iterations is None else iterations)
     pairs = (beta[:, None, None] * k[:, :, None] * k[:, None, :]).reshape(T, K * K)
-    A = (start * H.reshape(1, K * K) + base.dot(weights, pairs)).reshape(T, K, K) + jnp.diag(ridge)[None]
+    A = (start * H.reshape(1, K * K) + dot(weights, pairs)).reshape(T, K, K) + jnp.diag(ridge)[None]
     return jax.vmap(jnp.linalg.solve)(A, q)
 
 
@@ -205,10 +206,10 @@ def _read(state, q_t, ridge, solver, iterations):
     """(Z2) at one token."""
     if solver == "cg":
         count = len(q_t) if iterations is None else iterations
-        query = conjugate_gradients(lambda x: base.dot(state.H, x) + ridge * x, q_t, count)
+        query = conjugate_gradients(lambda x: dot(state.H, x) + ridge * x, q_t, count)
     else:
         query = jnp.linalg.solve(state.H + jnp.diag(ridge), q_t)
-    return base.dot(state.G, query)
+    return dot(state.G, query)
 
 
 def _known(solver, iterations):

@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from dualform._numerics import dot
 from dualform.rules import base, trajectory
 from dualform.rules.base import Dual, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -53,8 +54,8 @@ def descent(
     """(M1) as it is meant: heavy ball on `jax.grad` of the inner loss, one step per token."""
 
     def loss(S, k_t, v_t):
-        y = base.dot(S, k_t)
-        return -base.dot(v_t, y) if rule == "linear_attn" else 0.5 * jnp.sum((y - v_t) ** 2)
+        y = dot(S, k_t)
+        return -dot(v_t, y) if rule == "linear_attn" else 0.5 * jnp.sum((y - v_t) ** 2)
 
     def update(state, k_t, v_t, beta_t, mu_t):
         Z = mu_t * state.Z - beta_t * jax.grad(loss)(state.S, k_t, v_t)
@@ -100,7 +101,7 @@ def recurrent(
 
 def write(state, k_t, v_t, beta_t, mu_t, rule):
     """One token of (M1)."""
-    e = beta_t * (v_t if rule == "linear_attn" else v_t - base.dot(state.S, k_t))
+    e = beta_t * (v_t if rule == "linear_attn" else v_t - dot(state.S, k_t))
     Z = mu_t * state.Z + jnp.outer(e, k_t)
     return State(state.S + Z, Z)
 
@@ -113,7 +114,7 @@ def step(state: State, q_t, k_t, v_t, *, beta, mu, rule: str = "linear_attn", sc
     dtype = state.S.dtype
     q_t, k, v, beta, mu = (jnp.asarray(x, dtype) for x in (q_t, k_t, v_t, beta, mu))
     state = write(state, k, v, beta, mu, rule)
-    return (scale * base.dot(state.S, q_t)).astype(v_t.dtype), state
+    return (scale * dot(state.S, q_t)).astype(v_t.dtype), state
 
 
 def errors(
@@ -170,7 +171,7 @@ def paths(
     if g is None:
         left, moved = jnp.ones_like(mu), jnp.cumsum(pushed, axis=0)
     else:
-        left, moved = jnp.exp(base.from_start(g)), base.dot(jnp.exp(base.spans(g)), pushed)
+        left, moved = jnp.exp(base.from_start(g)), dot(jnp.exp(base.spans(g)), pushed)
     layer = trajectory.path(jnp.stack([left, moved[:, 0]], axis=1), moved[:, 1:], (1.0, 0.0))
     nothing = jnp.zeros_like(from_first)
     return layer, trajectory.path(jnp.stack([nothing, from_first], axis=1), products, (0.0, 1.0))
@@ -213,4 +214,4 @@ def _call(q, k, v, beta, mu, rule, initial_state, segment_ids):
 
 def _by_token(update, q, k, v, beta, mu, rule, scale, initial_state, segment_ids):
     call, state, (_, k, v, beta, mu, *_) = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-    return base.over_tokens(update, lambda state, q_t: scale * base.dot(state.S, q_t), state, call, (k, v, beta, mu))
+    return base.over_tokens(update, lambda state, q_t: scale * dot(state.S, q_t), state, call, (k, v, beta, mu))

@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot, ratio
 from dualform.rules import base, linear_attn
 from dualform.rules.base import Dual, Tokens, Values
 
@@ -102,7 +103,7 @@ def step(state: State, q_t, k_t, v_t, *, feature_map: FeatureMap = "elu+1") -> t
     phi_q, phi_k = of_queries(q_t[None].astype(S.dtype))[0], of_keys(k_t[None].astype(S.dtype))[0]
     state = State(S + jnp.outer(v_t.astype(S.dtype), phi_k), z + phi_k)
     y = _read(state, phi_q)
-    return base.ratio(y[:-1], y[-1:]).astype(v_t.dtype), state
+    return ratio(y[:-1], y[-1:]).astype(v_t.dtype), state
 
 
 def errors(
@@ -148,12 +149,12 @@ def _through(form, q, k, v, feature_map, initial_state, segment_ids, **more):
 
 def _read(state, phi_q):
     """Numerator and denominator of (N1), [V + 1]."""
-    return jnp.append(base.dot(state.S, phi_q), base.dot(state.z, phi_q))
+    return jnp.append(dot(state.S, phi_q), dot(state.z, phi_q))
 
 
 def _divided(call, x, read):
     """x / (z . phi(q)), row by row; at padding, where there is nothing to read, x."""
-    return base.ratio(x, read if call.padding is None else jnp.where(call.padding[:, None], 1, read))
+    return ratio(x, read if call.padding is None else jnp.where(call.padding[:, None], 1, read))
 
 
 def _features(call, feature_map):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot
 from dualform.linear import linear_attn
 from dualform.rules import base
 from dualform.rules.base import Dual, State, Tokens, Values
@@ -35,7 +36,7 @@ def descent(
     """(E1) as it is meant: decay, then `jax.grad` of the Hebbian loss, one step per token."""
 
     def loss(S, k_t, v_t):
-        return -jnp.dot(v_t, base.dot(S, k_t))
+        return -jnp.dot(v_t, dot(S, k_t))
 
     def update(S, k_t, v_t, g_t):
         S = jnp.exp(g_t) * S
@@ -81,7 +82,7 @@ def step(state: State, q_t, k_t, v_t, *, g, scale=1.0) -> tuple[Array, State]:
     """(E1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
     state = base.wide(state)
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), jnp.asarray(g, state.dtype))
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(q: Tokens, k: Tokens, v: Values, *, g: Gates, initial_state=None, segment_ids=None) -> Dual:
@@ -115,9 +116,9 @@ def chunked(
 
 def block(S, q, k, v, g):
     """(E2) for a block of tokens from the state S: unscaled output [T, V] and final state."""
-    o = jnp.exp(base.from_start(g))[:, None] * base.dot(q, S.T) + linear_attn(v, k, q, jnp.exp(base.spans(g)))
+    o = jnp.exp(base.from_start(g))[:, None] * dot(q, S.T) + linear_attn(v, k, q, jnp.exp(base.spans(g)))
     left = jnp.exp(base.to_end(g))[:, None]
-    return o, jnp.exp(jnp.sum(g)) * S + base.dot((left * v).T, k)
+    return o, jnp.exp(jnp.sum(g)) * S + dot((left * v).T, k)
 
 
 def _call(q, k, v, g, segment_ids):
@@ -132,7 +133,7 @@ def _by_token(update, q, k, v, g, scale, initial_state, segment_ids):
     def token(S, x):
         q_t, k_t, v_t, g_t = x
         S = update(S, k_t, v_t, g_t)
-        return S, scale * base.dot(S, q_t)
+        return S, scale * dot(S, q_t)
 
     S, o = jax.lax.scan(token, S, (call.q, call.k, call.v, g))
     return call.finish(o), S

@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dualform._numerics import dot
 from dualform.rules import base
 from dualform.rules.base import Dual, State, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -53,10 +54,10 @@ def descent(
     """
 
     def loss(S, p_t, k_t, v_t, b_t):
-        return -base.dot(v_t, base.dot(S, k_t)) - base.dot(p_t, base.dot(S, b_t))
+        return -dot(v_t, dot(S, k_t)) - dot(p_t, dot(S, b_t))
 
     def update(S, k_t, v_t, g_t, a_t, b_t):
-        p_t = base.dot(S, a_t)
+        p_t = dot(S, a_t)
         A = S * jnp.exp(g_t)[None, :]
         return A - jax.grad(loss)(A, p_t, k_t, v_t, b_t)
 
@@ -95,7 +96,7 @@ def recurrent(
 
 def write(S, k_t, v_t, g_t, a_t, b_t):
     """One token of (W1)."""
-    return S * jnp.exp(g_t)[None, :] + jnp.outer(base.dot(S, a_t), b_t) + jnp.outer(v_t, k_t)
+    return S * jnp.exp(g_t)[None, :] + jnp.outer(dot(S, a_t), b_t) + jnp.outer(v_t, k_t)
 
 
 def step(state: State, q_t, k_t, v_t, *, g, a, b, scale=1.0) -> tuple[Array, State]:
@@ -103,7 +104,7 @@ def step(state: State, q_t, k_t, v_t, *, g, a, b, scale=1.0) -> tuple[Array, Sta
     state = base.wide(state)
     gates = (jnp.asarray(x, state.dtype) for x in (g, a, b))
     S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), *gates)
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
 
 
 def errors(
@@ -153,16 +154,16 @@ def block(S, q, k, v, g, a, b):
     """(W2) for a block of tokens from the state S: unscaled output [T, V] and final state."""
     decay = decays(g, k)
     p = carried(S, k, v, a, b, decay)
-    o = base.dot(decay.start * q, S.T)
-    o = o + base.dot(scores(q, k, decay.pairs), v) + base.dot(scores(q, b, decay.pairs), p)
-    return o, decay.all * S + base.dot(v.T, decay.end * k) + base.dot(p.T, decay.end * b)
+    o = dot(decay.start * q, S.T)
+    o = o + dot(scores(q, k, decay.pairs), v) + dot(scores(q, b, decay.pairs), p)
+    return o, decay.all * S + dot(v.T, decay.end * k) + dot(p.T, decay.end * b)
 
 
 def carried(S, k, v, a, b, decay):
     """The signals p_t = S_{t-1} a_t of a block, by the system (W3): every decay is that of one token earlier."""
     pairs = jnp.concatenate([jnp.zeros_like(decay.pairs[:1]), decay.pairs[:-1]])
     start = jnp.concatenate([jnp.ones_like(decay.start[:1]), decay.start[:-1]])
-    right = base.dot(start * a, S.T) + base.dot(scores(a, k, pairs), v)
+    right = dot(start * a, S.T) + dot(scores(a, k, pairs), v)
     return solve_unit_lower(-scores(a, b, pairs), right)
 
 
@@ -178,4 +179,4 @@ def _call(q, k, v, g, a, b, initial_state, segment_ids):
 
 def _by_token(update, q, k, v, g, a, b, scale, initial_state, segment_ids):
     call, S, (_, *tokens) = _call(q, k, v, g, a, b, initial_state, segment_ids)
-    return base.over_tokens(update, lambda S, q_t: scale * base.dot(S, q_t), S, call, tuple(tokens))
+    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, tuple(tokens))

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.rules import base, momentum, trajectory
 from dualform.rules.base import Dual, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -45,7 +46,7 @@ def descent(
     """(J1) as it is meant: heavy ball on `jax.grad` of the loss at the minibatch's start, and weight decay."""
 
     def loss(S, k_t, v_t):
-        return 0.5 * jnp.sum((base.dot(S, k_t) - v_t) ** 2)
+        return 0.5 * jnp.sum((dot(S, k_t) - v_t) ** 2)
 
     def update(state, start, k_t, v_t, beta_t, mu_t, g_t):
         Z = mu_t * state.Z - beta_t * jax.grad(loss)(start, k_t, v_t)
@@ -89,7 +90,7 @@ def recurrent(
 
 def write(state, start, k_t, v_t, beta_t, mu_t, g_t):
     """One token of (J1)."""
-    Z = mu_t * state.Z + jnp.outer(beta_t * (v_t - base.dot(start, k_t)), k_t)
+    Z = mu_t * state.Z + jnp.outer(beta_t * (v_t - dot(start, k_t)), k_t)
     return State(jnp.exp(g_t) * state.S + Z, Z)
 
 
@@ -103,7 +104,7 @@ def step(state: State | Serving, q_t, k_t, v_t, *, beta, mu, g, minibatch: int, 
     state, dtype = State(*state), start.dtype
     q_t, k, v, beta, mu, g = (jnp.asarray(x, dtype) for x in (q_t, k_t, v_t, beta, mu, g))
     state = write(state, start, k, v, beta, mu, g)
-    return (scale * base.dot(state.S, q_t)).astype(v_t.dtype), Serving(state, start, count + 1)
+    return (scale * dot(state.S, q_t)).astype(v_t.dtype), Serving(state, start, count + 1)
 
 
 def errors(
@@ -184,7 +185,7 @@ def _by_token(update, q, k, v, beta, mu, g, minibatch, scale, initial_state, seg
         return update(state, start, k_t, v_t, beta_t, mu_t, g_t), start
 
     def read(carry, q_t):
-        return scale * base.dot(carry[0].S, q_t)
+        return scale * dot(carry[0].S, q_t)
 
     o, (state, _) = base.over_tokens(token, read, (state, state.S), call, (k, v, beta, mu, g, begin))
     return o, state

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from dualform._numerics import dot
 from dualform.linear import linear_attn
 from dualform.rules import base
 from dualform.rules.triangular import solve_unit_lower
@@ -62,7 +63,7 @@ def seen(whole: Path, starts: Bool[Array, " T"] | None, first: Int[Array, " T"] 
 
 def errors(rows: Path, states: tuple, k, v, beta) -> Float[Array, "T V"]:
     """The error signals of a squared loss (F4) that saw the state at `rows`."""
-    L = beta[:, None] * rows.weights * base.dot(k, k.T)
+    L = beta[:, None] * rows.weights * dot(k, k.T)
     return solve_unit_lower(L, beta[:, None] * (v - _mixture(rows, states, k)))
 
 
@@ -75,8 +76,8 @@ def read(whole: Path, states: tuple, E, k, q) -> Float[Array, "T V"]:
 def last(rows: Path, states: tuple, E, k) -> Float[Array, "V K"]:
     """The state at the last moment."""
     initial = sum(rows.initial[-1, c] * I for c, I in enumerate(states))
-    return initial + base.dot((rows.weights[-1][:, None] * E).T, k)
+    return initial + dot((rows.weights[-1][:, None] * E).T, k)
 
 
 def _mixture(rows, states, x):
-    return sum(rows.initial[:, c, None] * base.dot(x, I.T) for c, I in enumerate(states))
+    return sum(rows.initial[:, c, None] * dot(x, I.T) for c, I in enumerate(states))

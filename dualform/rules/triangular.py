@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dualform.rules.base import dot
+from dualform._numerics import dot
 
 BLOCK = 8
 """Rows of the blocks that are inverted by substitution."""

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform import _check
+from dualform._numerics import dot
 from dualform.rules import base, trajectory
 from dualform.rules.base import Dual, State, Tokens, Values
 from dualform.rules.chunks import over_chunks
@@ -76,7 +77,7 @@ def descent(
     """(T1) as it is meant: `jax.grad` of the inner loss at the minibatch's start, one step per token."""
 
     def loss(S, k_t, v_t, norm):
-        y = base.dot(S, k_t)
+        y = dot(S, k_t)
         return 0.5 * jnp.sum(((y if norm is None else norm(y)) - v_t) ** 2)
 
     def update(S, start, k_t, v_t, beta_t, norm):
@@ -127,7 +128,7 @@ def step(
     S, start, count = at_minibatch(state, minibatch)
     k_t, v = k_t.astype(S.dtype), v_t.astype(S.dtype)
     S = _write(S, start, k_t, v, jnp.asarray(beta, S.dtype), _norm(norm, v.shape[0], S.dtype))
-    return (scale * base.dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), Serving(S, start, count + 1)
+    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), Serving(S, start, count + 1)
 
 
 def errors(
@@ -188,7 +189,7 @@ def block(states, q, k, v, beta, begin, starts, g, *, norm, minibatch):
 
 def _write(S, start, k_t, v_t, beta_t, norm):
     """One token of (T1)."""
-    return S + jnp.outer(_signal(norm, base.dot(start, k_t), v_t, beta_t), k_t)
+    return S + jnp.outer(_signal(norm, dot(start, k_t), v_t, beta_t), k_t)
 
 
 def _signal(norm, y, v, beta):
@@ -217,8 +218,8 @@ def _walk(states, k, v, beta, begin, starts, *, norm, minibatch):
         if starts is not None:
             S = jnp.where(jnp.any(starts & mine), 0, S)
         start = jnp.where(jnp.any(begin & mine), S, start)
-        e = _signal(norm, base.dot(k, start.T), v, jnp.where(mine, beta, 0)[:, None])
-        return S + base.dot(e.T, k), start, E + e
+        e = _signal(norm, dot(k, start.T), v, jnp.where(mine, beta, 0)[:, None])
+        return S + dot(e.T, k), start, E + e
 
     def train_if_any(carry, n):
         mine = number == n
@@ -263,5 +264,5 @@ def _by_token(write, q, k, v, beta, minibatch, norm, scale, initial_state, segme
         return write(S, start, k_t, v_t, beta_t, norm), start
 
     tokens = call.k, call.v, call.gates["beta"], begin
-    o, (S, _) = base.over_tokens(update, lambda S, q_t: scale * base.dot(S[0], q_t), (S, S), call, tokens)
+    o, (S, _) = base.over_tokens(update, lambda S, q_t: scale * dot(S[0], q_t), (S, S), call, tokens)
     return o, S

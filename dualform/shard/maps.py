@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dualform.rules import base, mesa, momentum, normalized
+from dualform._numerics import dot
+from dualform.rules import mesa, momentum, normalized
 
 Rows = Float[Array, "b R m"]
 Map = Float[Array, "b m+R m"]
@@ -83,7 +84,7 @@ def through(x: Rows | Map, part: Map) -> Rows | Map:
     """What a part makes of a state (Y1), or of the map of the tokens before it (Y2)."""
     m = part.shape[2]
     A, B = part[:, :m], part[:, m:]
-    return base.dot(x, A) + jnp.pad(B, [(0, 0), (x.shape[1] - B.shape[1], 0), (0, 0)])
+    return dot(x, A) + jnp.pad(B, [(0, 0), (x.shape[1] - B.shape[1], 0), (0, 0)])
 
 
 def after(form: Callable, view: View, start: Map, v: Float[Array, "T V"]) -> Map:

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualform._numerics import dot
 from dualform.laws.attention.softmax.definitions import averaged, exponentials
 from dualform.laws.regression.gpt import definitions as forms
 from dualform.regression import baselines, similarity
 from dualform.regression.gpt import gpt_predictions, prefix_loss
-from dualform.rules.base import dot
 from dualform.testing.mutant import Mutant
 
 # (GP1) to (GP4): the network

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform import attention
+from dualform._numerics import dot
 from dualform.laws.law import Case, Measurement, widened
 from dualform.laws.linear.laws import attended, read
 from dualform.linear import linear_attn
-from dualform.rules.base import dot
 
 V, K, D = 2, 3, 4
 """Widths of a head's values and keys, and of the model."""

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform import attention, descent
+from dualform._numerics import dot
 from dualform.descent import Optimizer
 from dualform.laws.attention.softmax.definitions import averaged, causal_attn, exponentials
 from dualform.laws.law import Measurement, widened
 from dualform.linear import linear_attn
 from dualform.rules import momentum, retention
-from dualform.rules.base import dot
 
 # (MA1) to (MA5): the published variants
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from dualform import attention
+from dualform._numerics import dot
 from dualform.laws.law import widened
-from dualform.rules.base import dot
 
 
 def averaged(w, V):

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from dualform import regression
+from dualform._numerics import dot
 from dualform.laws.attention.softmax.definitions import causal_attn
 from dualform.prove import Input
 from dualform.regression import baselines, similarity
 from dualform.regression.gpt import GPT, GPTWeights, gpt_predictions, initial_gpt, prefix_loss
-from dualform.rules.base import dot
 
 TINY = GPT(d=2, points=2, width=4, layers=1, heads=2)
 
