@@ -35,7 +35,7 @@ def _add_train(actions) -> None:
         "N = 20: about 20 seconds.",
         epilog="example: dualform regression train --run oswald_half --checkpoint run.npz --plot loss.png",
     )
-    train.add_argument("--run", dest="named", metavar="NAME", help="a training of the table of experiments, e.g. "
+    train.add_argument("--run", dest="named", metavar="NAME", help="a training that laws measure, e.g. "
                        "zhang_identity; a wrong name lists them all")  # fmt: skip
     train.add_argument("--gpt", action="store_true", help="a GPT of 3 layers, 64 wide, instead of linear attention")
     train.add_argument("-d", type=positive, help="inputs a token (default 5)")

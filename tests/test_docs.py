@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,15 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import docstring_math  # noqa: E402
 import equation_labels  # noqa: E402
 
+from dualform.chapters import CHAPTERS  # noqa: E402
+from dualform.laws import LAWS  # noqa: E402
+
 MODULES = sorted((ROOT / "dualform").rglob("*.py"))
 PAGES = sorted(path for path in (ROOT / "docs").glob("*.md"))
 TOP_PAGES = sorted(ROOT.glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
+ROWS = re.compile(r"[Rr]ows? \d+ of the table|\(row \d+\)|\"\"\"Row \d+|table of experiments")
 named = {"ids": lambda path: path.relative_to(ROOT).as_posix()}
 
 
@@ -190,3 +195,24 @@ def test_indented_paragraphs_become_listings():
     text = docstring_math.translate("In this order:\n\n    g = scale_t g\n\nand so on")
     assert text == "In this order:\n\n::\n\n    g = scale_t g\n\nand so on"
     assert docstring_math.translate("Args:\n    x: a\n        b") == "Args:\n    x: a\n        b"
+
+
+# Chapters
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.module)
+def test_the_docstring_of_a_chapter_has_its_number(chapter):
+    assert import_module(chapter.module).__doc__.startswith(f"Chapter {chapter.number}. ")
+
+
+def test_every_law_is_of_one_chapter():
+    letters = {letter: chapter.number for chapter in CHAPTERS for letter in chapter.labels}
+    assert len(letters) == sum(len(chapter.labels) for chapter in CHAPTERS)
+    for law in LAWS:
+        assert law.label.rstrip("0123456789") in letters, f"{law.name} is of no chapter in dualform.chapters"
+
+
+def test_nothing_refers_to_a_table_that_is_not_here():
+    text = {path: path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)}
+    rows = {str(path.relative_to(ROOT)): found for path, words in text.items() if (found := ROWS.findall(words))}
+    assert rows == {}

@@ -1,4 +1,4 @@
-"""The laws of chapter 3: every rule, every form; and the laws between rules."""
+"""The laws of chapter 4: every rule, every form; and the laws between rules."""
 
 import pytest
 from earned import earns_what_it_claims

@@ -27,7 +27,7 @@ def test_laws(law):
     earns_what_it_claims(law)
 
 
-def test_every_row_of_the_table_has_a_training():
+def test_every_law_of_trained_layers_has_a_training():
     thorough = [law for law in LAWS if law.thorough]
     assert all(law.stamps == (MEASURED,) and law.measure.args[0] in runs.NAMES for law in thorough if _named(law))
     assert {law.label for law in thorough} == {"TR11", "TR12", "TR13", "TR14"}

@@ -1,4 +1,4 @@
-"""The engine: programs interpreted in other arithmetics. It knows nothing of attention.
+"""Chapter 3. The engine: programs interpreted in other arithmetics. It knows nothing of attention.
 
 `identical` proves or refutes that two programs are the same function; `degree` bounds how large they are;
 `rounding_bound` bounds what floating point does to one. See `docs/proof-and-rounding.md`.

@@ -1,4 +1,4 @@
-r"""The trainings behind the table of experiments, by name, each done once and kept.
+r"""The trainings that the laws (TR11) to (TR14) measure, by name, each done once and kept.
 
 `trained("oswald_half")` trains, or takes what this process or the folder given to `use` already has; a run that was
 interrupted goes on from its checkpoint. One core needs between ten seconds and a minute for each.

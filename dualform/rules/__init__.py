@@ -1,4 +1,4 @@
-r"""Chapter 3. The family of update rules: thirteen linear layers that are trained while they read.
+r"""Chapter 4. The family of update rules: thirteen linear layers that are trained while they read.
 
 Each is a module with the same forms, and a `Rule` in `RULES` that says which inner loss it descends, with which
 optimiser, and where it is stable:

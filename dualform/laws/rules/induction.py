@@ -1,6 +1,6 @@
 r"""All forms of a rule agree at every length: by induction over chunks.
 
-The laws of chapter 3 compare the forms at seven tokens. For every number of tokens, with chunks of C, three things are
+The laws of chapter 4 compare the forms at seven tokens. For every number of tokens, with chunks of C, three things are
 needed. Let $f$ be the recurrence, $h$ the chunked form, $x$ the tokens with their gates, $S$ a state.
 
 *One chunk.* From an arbitrary state, n tokens at once are n tokens one by one, for each n from 1 to C:

@@ -1,4 +1,4 @@
-"""The laws of chapter 3: every form of every update rule is the same function, gradients included."""
+"""The laws of chapter 4: every form of every update rule is the same function, gradients included."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -230,7 +230,7 @@ def levels(step, rescale):
     return two_levels
 
 
-ROW18 = "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 % (row 18)"
+RECURRENT = "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 %"
 
 PLANTED = (
     ("ascent", "the labels go up", "DE1", "lsa", plus(eta=lambda e, g: -e), "four examples"),
@@ -251,9 +251,9 @@ PLANTED = (
     ("mean", "a mean over the spectrum", "DE4", "context_risk", mean_risk, "two layers"),
     ("half", "half the squared error", "DE4", "context_risk", half_risk, "two layers"),
     ("no variance", "the query's variance forgotten", "DE4", "context_risk", no_variance, "two layers"),
-    ("sums", "spectra of sums", "DE4", "spectra", sums, ROW18),
-    ("covariances", "spectra of centred inputs", "DE4", "spectra", covariances, ROW18),
-    ("no curvature", "gamma never used", "DE4", "best_scalars", no_curvature, ROW18),
+    ("sums", "spectra of sums", "DE4", "spectra", sums, RECURRENT),
+    ("covariances", "spectra of centred inputs", "DE4", "spectra", covariances, RECURRENT),
+    ("no curvature", "gamma never used", "DE4", "best_scalars", no_curvature, RECURRENT),
     ("half slope", "the square's factor two forgotten", "DE5", "spectrum_map",
      lambda l, g: (1 - g * l) * (1 - 2 * g * l), "slope"),
     ("top", "the maximum at 1 / (2 gamma)", "DE5", "spectrum_map",

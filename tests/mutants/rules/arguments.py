@@ -1,4 +1,4 @@
-"""Wrong programs for any rule of chapter 3: arguments and results that are lost, moved, turned or cut from gradients.
+"""Wrong programs for any rule of chapter 4: arguments and results that are lost, moved, turned or cut from gradients.
 
 Each wraps the form that it replaces, so that what is wrong is the one thing that its description says.
 """

@@ -1,4 +1,4 @@
-"""What the planted bugs of chapter 3 share: where they are planted, and recurrences written out once more.
+"""What the planted bugs of chapter 4 share: where they are planted, and recurrences written out once more.
 
 Programs take (q, k, v, gates, initial state, scale), as the forms do in the laws. The recurrences here are written from
 the equations of the rules, not from their code, for a program to go wrong in one place only.

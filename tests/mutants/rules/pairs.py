@@ -1,6 +1,6 @@
 """Wrong parallel forms and wrong dual forms: masks, decays between two tokens, the triangular solve.
 
-`unrolled` is the dual form of chapter 3 from its definition, each weight a sum over the tokens between, the system of
+`unrolled` is the dual form of chapter 4 from its definition, each weight a sum over the tokens between, the system of
 the error signals solved by elimination. Each mistake changes one of its parts.
 """
 

@@ -71,24 +71,24 @@ LAWS = (
         (PROVED,), domain="second moments of task and query multiples of the identity",
     ),
     Law(
-        "DE4", "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 % (row 18)",
+        "DE4", "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 %",
         r"\min E\, \tfrac12 \tfrac{a^2}{3} \sum_i r(\lambda_i)^2,\ N = d = 10,\ a = \tfrac12", (), (MEASURED,),
         domain="uniform inputs on (-0.5, 0.5)", measure=m.RECURRENT, source=f"{OSWALD}: gamma 0.179",
         full_only=(MEASURED,),
     ),
     Law(
-        "DE4", "the correction gamma falls with the number of examples: .099 at 25, .056 at 50, within 2 % (row 18)",
+        "DE4", "the correction gamma falls with the number of examples: .099 at 25, .056 at 50, within 2 %",
         r"\gamma / N \text{ at the least risk},\ d = 10", (), (MEASURED,),
         domain="two recurrent layers, uniform inputs on (-0.5, 0.5)", measure=m.CORRECTIONS,
         source=f"{OSWALD}: 0.099 and 0.056", thorough=True,
     ),
     Law(
-        "DE4", "one layer reaches 1.154; two reach .362, within 3 %, and below .07 with curvature (row 21)",
+        "DE4", "one layer reaches 1.154; two reach .362, within 3 %, and below .07 with curvature",
         r"\min E \sum_i r(\lambda_i)^2,\ d = 5,\ N = 20", (), (MEASURED,),
         domain=ALL_BUT, measure=m.TWO_LAYERS, source="setting of Ahn et al. 2023", full_only=(MEASURED,),
     ),
     Law(
-        "DE4", "three layers reach .134 (within 3 %), and below .0037 with curvature (row 21)",
+        "DE4", "three layers reach .134 (within 3 %), and below .0037 with curvature",
         r"\min E \sum_i r(\lambda_i)^2,\ d = 5,\ N = 20", (), (MEASURED,),
         domain=ALL_BUT, measure=m.THREE_LAYERS,
         source="setting of Ahn et al. 2023", thorough=True,
@@ -127,7 +127,7 @@ LAWS = (
         source=f"Ben-Israel and Cohen 1966; {FU}", full_only=(BOUNDED,),
     ),
     Law(
-        "DE10", "Newton squares what is missing to the inverse, GD multiplies it by a constant (row 25)",
+        "DE10", "Newton squares what is missing to the inverse, GD multiplies it by a constant",
         r"I - M_k S = (I - \alpha S^\top S)^{2^k},\ I - M_k S = (I - \eta S)^k",
         (*(newton_case(f"Newton, {k} steps", k, d, f.newton_power(k), f.missing(f.newton_inverse, k))
            for k, d in ((0, 3), (1, 3), (3, 3), (5, 2))),

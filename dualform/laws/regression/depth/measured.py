@@ -41,7 +41,7 @@ def agrees(interval, expected, tolerance):
 
 
 def recurrent(rng, spectra, best_scalars) -> Measurement:
-    """Row 18: K = 2, one eta and one gamma for both layers; half the risk, as von Oswald et al. plot it."""
+    """Two layers that share one eta and one gamma; half the risk, as von Oswald et al. plot it."""
     chosen, fresh = (spectra(HALF, key_of(rng), 20_000, 10, 10) for _ in range(2))
     gd, plus = (best_scalars(chosen, 2, curvature=c, shared=True, variance=1 / 12) for c in (False, True))
     of_gd, of_plus = (around(depth.depth_risk(fresh, b.eta, b.gamma, variance=1 / 12), 0.5) for b in (gd, plus))
@@ -55,7 +55,7 @@ def recurrent(rng, spectra, best_scalars) -> Measurement:
 
 
 def corrections(rng, spectra, best_scalars) -> Measurement:
-    """Row 18 at 25 and at 50 examples, each from two samples."""
+    """The same at 25 and at 50 examples, each from two samples."""
     found = {}
     for n in (25, 50):
         samples = [spectra(HALF, key_of(rng), 4_000, n, 10) for _ in range(2)]
@@ -89,7 +89,7 @@ def gaussian_layers(rng, spectra, best_scalars, layers, slices) -> tuple[Any, In
 
 
 def two_layers(rng, spectra, best_scalars) -> Measurement:
-    """Row 21 up to two layers."""
+    """Up to two layers, Ahn et al. 2023."""
     fresh, of_gd, of_plus, plus = gaussian_layers(rng, spectra, best_scalars, 2, 1)
     single = around(depth.depth_risk(fresh, jnp.array([20 / 26])))
     local = trimmed(fresh, depth.DepthScalars(np.array([1.83, 1.33]), np.array([0.188]), 0.0), 20_000)

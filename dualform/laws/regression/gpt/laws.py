@@ -150,19 +150,19 @@ LAWS = (
         "risks of the baselines: OLS 1 - k/d, averaging (d+1)/k, best step (d+1)/(k+d+1), d = 20, 8,000 prompts, "
         "each within 5 %", r"R_{OLS} = 1 - k/d, \quad (d+1)/k, \quad (d+1)/(k+d+1)", (), (MEASURED,),
         measure=Experiment(runs.baseline_risks, dict(LINEAR)), domain="x, w ~ N(0, I), no noise",
-        source="Garg et al. 2022; row 26", full_only=(MEASURED,),
+        source="Garg et al. 2022", full_only=(MEASURED,),
     ),
     Law(
         "GP7", "risk of least squares under label noise 1: peaks at k = d, d = 20, within 5 %",
         r"1 - k/d + \sigma^2 k / (d (d - k - 1)), \quad \sigma^2 / (k - d - 1)", (), (MEASURED,),
         measure=Experiment(runs.noisy_risks, {"least squares": baselines.ols}), domain="x, w ~ N(0, I)",
-        source="Garg et al. 2022; row 26", full_only=(MEASURED,),
+        source="Garg et al. 2022", full_only=(MEASURED,),
     ),
     Law(
         "GP9", "the Bayes predictor's risk is 0.802 within 2 % for d = 8, k = 10, sigma = 0.5, and others' is larger",
         r"\sigma^2\, E\, \mathrm{tr}\,(X^\top X + \sigma^2 I)^{-1}", (), (MEASURED,),
         measure=Experiment(runs.bayes_risk, {"bayes": baselines.bayes, "ridge": baselines.ridge}),
-        domain="x, w ~ N(0, I)", source="row 27", full_only=(MEASURED,),
+        domain="x, w ~ N(0, I)", source="the posterior mean, sampled", full_only=(MEASURED,),
     ),
     *runs.TRAINED,
 )  # fmt: skip

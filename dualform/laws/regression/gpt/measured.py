@@ -1,6 +1,6 @@
-"""Measurements of chapter 9 on baselines and on trained GPTs: rows 26 to 28 of the table of experiments.
+"""Measurements of chapter 9 on baselines and on trained GPTs.
 
-Means are over prompts. A measurement holds where the mean is within the tolerance of its row *and* within five standard
+Means are over prompts. A measurement holds where the mean is within the tolerance that its law states *and* within five standard
 errors, which are smaller than the tolerance; so a right program fails for one seed in a million.
 """
 
@@ -71,7 +71,7 @@ def implied(rng, implied_ridge) -> Measurement:
 
 @double
 def baseline_risks(rng, **predictors) -> Measurement:
-    """Row 26 without noise."""
+    """Risks of the baselines without noise, Garg et al. 2022."""
     d = 20
     drawn = standard(rng, 8000, 40, d)
     risks = {
@@ -86,7 +86,7 @@ def baseline_risks(rng, **predictors) -> Measurement:
 
 @double
 def noisy_risks(rng, **predictors) -> Measurement:
-    """Row 26 with label noise 1."""
+    """Risks of the baselines with label noise 1."""
     d, ols = 20, predictors["least squares"]
     drawn = standard(rng, 8000, 40, d, 1.0)
     pairs = [(linear_errors(drawn, ols, k), ols_risk(k, d, 1.0)) for k in (10, 30, 40)]
@@ -113,7 +113,7 @@ def _against_formulas(pairs, control: float, what: str) -> Measurement:
 
 @double
 def bayes_risk(rng, bayes, ridge) -> Measurement:
-    """Row 27: the errors of the predictor itself, beside its risk given the inputs, and the risks of others."""
+    """The errors of the predictor itself, beside its risk given the inputs, and the risks of others."""
     d, k, sigma = 8, 10, 0.5
     drawn = standard(rng, 20_000, k, d, sigma)
     others = (0.05, 0.15, 0.2, 0.3, 0.4, 1.0)
@@ -136,7 +136,7 @@ def bayes_risk(rng, bayes, ridge) -> Measurement:
     return Measurement(float(mean), float(mean - half), float(mean + half), min(worse), meaning, bool(holds))
 
 
-# Networks: the one that comes with the library, and the training of row 28
+# Networks: the one that comes with the library, and one trained from the start
 
 
 @cache
@@ -208,8 +208,8 @@ def longer(rng) -> Measurement:
     return Measurement(float(mean), float(mean - half), float(mean + half), control, meaning, bool(holds))
 
 
-def row_28(rng) -> Measurement:
-    """Row 28: trained for 4,000 steps of Adam from the start; and less like ridge than after 1,000."""
+def trained_longer(rng) -> Measurement:
+    """Trained for 4,000 steps of Adam from the start; and less like ridge than after 1,000."""
     from dualform.regression import runs
 
     config, task, training = GPT(d=5, points=11), Task(d=5), GPTTraining(steps=4000)
@@ -241,5 +241,5 @@ TRAINED = (
         measure=longer, source="claim C29; Zhang et al. 2024", full_only=(MEASURED,)),
     Law("GP4", "4,000 steps: error/d after 10 examples below 0.2 (the best step has 0.375), after 1 from 0.80 to 0.85",
         r"\ell = \frac1n \sum_i (\hat y_i - y_i)^2", (), (MEASURED,), domain="d = 5, 11 points, batch 64, Adam 1e-3",
-        measure=row_28, source="row 28; Garg et al. 2022", thorough=True),
+        measure=trained_longer, source="Garg et al. 2022", thorough=True),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Measurements of trained layers against theory, (TR11) to (TR14): rows 6, 13, 15 to 17, 19 and 21 of the table.
+"""Measurements of trained layers against theory, (TR11) to (TR14).
 
 Tolerances are those of the table. A mean over prompts counts as within one if the whole interval of five standard
 errors is; prompts are drawn until it is narrow enough.
@@ -57,14 +57,14 @@ def one_layer(name, A, exact, zero, matrix_tolerance, risk_tolerance, off_diagon
 
 
 def fixed(name, variances, N, rng, **options) -> Measurement:
-    """Row 6."""
+    """The minimum of the loss, Zhang et al. 2023."""
     A, exact = regression.limit(np.diag(variances), N), regression.risk(np.diag(variances), N, N)
     tolerances = {"matrix_tolerance": 0.015, "risk_tolerance": 0.015, "off_diagonal": 0.01, "prompts": 6_144_000}
     return one_layer(name, np.asarray(A), exact, sum(variances), rng=rng, **{**tolerances, **options})
 
 
 def random_covariance(rng) -> Measurement:
-    """Row 13; the risk has heavy tails, for it contains sixth powers of the inputs."""
+    """Covariances drawn once a prompt, Zhang et al. 2023. The risk has sixth powers of the inputs, hence heavy tails."""
     moments = regression.exponential_moments(5)
     A = np.asarray(regression.random_covariance_limit(moments, 20))
     exact = regression.random_covariance_risk(moments, 20, A)
@@ -114,7 +114,7 @@ FACTORS = (0.5, 1.5, 2.0)
 
 
 def out_of_distribution(rng) -> Measurement:
-    """Row 17: the loss on wider and narrower inputs."""
+    """The loss on wider and narrower inputs, von Oswald et al. 2023."""
     trained = runs.trained("oswald_half")
     options = {"prompts": PROMPTS, "seed": seed_of(rng)}
     found, built = (
@@ -139,7 +139,7 @@ def out_of_distribution(rng) -> Measurement:
 
 
 def recurrent(rng) -> Measurement:
-    """Row 19: one layer, applied twice."""
+    """One layer, applied twice, von Oswald et al. 2023."""
     trained = runs.trained("recurrent_two")
     found, task = trained.network(), trained.config.task
     risk = drawn_risk(found, task, 10, prompts=PROMPTS, seed=seed_of(rng))
@@ -156,7 +156,7 @@ def recurrent(rng) -> Measurement:
 
 
 def deeper(name, low, high, control, what, rng, prompts=20 * PROMPTS) -> Measurement:
-    """Row 21. The squared error has heavy tails, hence the many prompts."""
+    """Several layers, Ahn et al. 2023. The squared error has heavy tails, hence the many prompts."""
     trained = runs.trained(name)
     found, config = trained.network(), trained.config
     risk = drawn_risk(found, config.task, config.examples, prompts=prompts, seed=seed_of(rng))
@@ -170,7 +170,7 @@ ROW_6 = "w ~ N(0, I), x ~ N(0, Lambda), no noise, N = 20; Adam, 3,000 steps, 1,0
 
 
 def heavy_tail(rng) -> Measurement:
-    """Row 21 for three layers without restrictions, polynomials of degree 27: a few prompts in a million explode."""
+    """Three layers without restrictions, polynomials of degree 27: a few prompts in a million explode."""
     found, control = (
         evaluation.drawn_errors(trained.network(), trained.config.task, 20, prompts=2 * PROMPTS, seed=seed)
         for seed in (seed_of(rng),)
