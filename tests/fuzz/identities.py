@@ -1,6 +1,6 @@
 """Random identities against their verdicts: `python -m tests.fuzz.identities --count N --seed S --json FILE`.
 
-Half are true, half false by one changed operation. An oracle of 600 bits decides which: it evaluates both programs at
+Half are true, half false by one changed operation. An oracle of 1000 bits decides which: it evaluates both programs at
 many points. A violation is a proof of programs that differ somewhere, a refutation of programs that are equal, or a
 counterexample at which they do not differ. Exit status 1 where one is found.
 """

@@ -1,4 +1,4 @@
-"""Are two programs equal? Both evaluated at many points with 600 bits, apart from the engine."""
+"""Are two programs equal? Both evaluated at many points with 1000 bits, apart from the engine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from dualform.prove import Input
 from tests.fuzz.precision import Multiple
 from tests.fuzz.reference import Reference, is_float
 
-AGREE = 1e-90
-"""Difference below which 600 bits call two numbers equal, relative to the larger one, or to one."""
+AGREE = 1e-240
+"""Difference below which 1000 bits call two numbers equal, relative to the larger one, or to one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The numbers that the reference computes with: 64 bits (fast), or 600 (the judge of what the fast ones accuse).
+"""The numbers that the reference computes with: 64 bits (fast), or 1000 (the judge of what the fast ones accuse).
 
 Both are numpy arrays, of `longdouble` or of `mpmath.mpf` objects, so that one evaluator serves both.
 """
@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 from scipy import special
 
-BITS = 600
+BITS = 1000
 """Mantissa of the slow numbers: 1e38 and 1e-38 lie 253 bits apart, and products double that."""
 
 CONTEXT = mpmath.MPContext()
