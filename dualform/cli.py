@@ -132,7 +132,7 @@ def _verify(options) -> int:
         plots.error_against_bound(report.to_dict(), options.plot)
     for result in report.results:
         if not result.passed:
-            print(f"\n{result.label} {result.title}\n  {result.reason}\nTo reproduce:\n\n{script(result, report)}")
+            print(f"\n{result.key} {result.title}\n  {result.reason}\nTo reproduce:\n\n{script(result, report)}")
     return OK if report.passed else FAILED
 
 
@@ -153,13 +153,13 @@ def _print_report(report) -> None:
         worst = "" if r.worst is None else f"{r.worst:.2g}"
         chance = "" if r.failure_probability is None else at_most(r.failure_probability, 0)
         style = styles.get(r.earned, "green")
-        table.add_row(r.label, r.title, f"[{style}]{r.earned}[/]", worst, chance, f"{r.seconds:.1f}")
+        table.add_row(r.key, r.title, f"[{style}]{r.earned}[/]", worst, chance, f"{r.seconds:.1f}")
     console = terminal.console()
     console.print(table)
     for r in report.results:
         for d in r.details:
             if "meaning" in d:
-                console.print(f"{r.label} measured {d['value']:.4g}: {d['meaning']}", highlight=False)
+                console.print(f"{r.key} measured {d['value']:.4g}: {d['meaning']}", highlight=False)
             if "accuracy" in d:
                 console.print(
                     f"{r.title}: on {d['queries']} unseen digits (accuracy of the network {d['accuracy']:.1%}) largest "
@@ -189,12 +189,12 @@ def _list(options) -> int:
 
     laws = LAWS if options.only is None else find(options.only)
     if options.json is not None:
-        fields = ("label", "title", "statement", "stamps", "domain", "source")
+        fields = ("key", "label", "title", "statement", "stamps", "domain", "source")
         files.write_json(options.json, [{k: getattr(law, k) for k in fields} for law in laws])
         return OK
     table = terminal.table(("law", "left"), ("", "left"), ("stamps", "left"), ("domain", "left"))
     for law in laws:
-        table.add_row(law.label, law.title, ", ".join(law.stamps), law.domain)
+        table.add_row(law.key, law.title, ", ".join(law.stamps), law.domain)
     terminal.console().print(table)
     return OK
 

@@ -21,6 +21,8 @@ from dualform.prove.primes import system_seed
 
 DTYPES = {"quick": ("float32",), "full": ("float64", "float32", "bfloat16", "float16")}
 TRAINED = "layers of a trained digit classifier are attention over their patterns"
+ON_DIGITS = "O9.digits"
+"""The key of the results on a trained network."""
 DIGITS = "digits"
 """The label that selects the trained network alone."""
 
@@ -160,7 +162,7 @@ def _checked(law: Law, stamp: str, seed: int | None, quick: bool) -> list[Result
     try:
         return [check(law, stamp, seed=seed, quick=quick, dtypes=DTYPES["quick" if quick else "full"])]
     except Exception as error:  # it says nothing of the law; the others still run
-        return [_crashed(law.label, law.title, stamp, error, started)]
+        return [_crashed(law.key, law.title, stamp, error, started)]
 
 
 def digits(seed: int, quick: bool) -> list[Result]:
@@ -169,14 +171,14 @@ def digits(seed: int, quick: bool) -> list[Result]:
     try:
         return _digits(seed, quick)
     except Exception as error:
-        return [_crashed("O9", TRAINED, BOUNDED, error, started)]
+        return [_crashed(ON_DIGITS, TRAINED, BOUNDED, error, started)]
 
 
-def _crashed(label: str, title: str, stamp: str, error: Exception, started: float) -> Result:
+def _crashed(key: str, title: str, stamp: str, error: Exception, started: float) -> Result:
     """An exception as a row of its own kind, neither earned nor failed."""
     seconds = time.perf_counter() - started
     reason, lines = first_line(error), "".join(traceback.format_exception(error))
-    return Result(label, title, stamp, False, reason=reason, seconds=seconds, traceback=lines)
+    return Result(key, title, stamp, False, reason=reason, seconds=seconds, traceback=lines)
 
 
 def _digits(seed: int, quick: bool) -> list[Result]:
@@ -189,7 +191,7 @@ def _digits(seed: int, quick: bool) -> list[Result]:
         c = case.compare(layer, training.optimizer)
         T, B = layer.gradients.shape[:2]
         result = Result(
-            "O9", f"layer {i} of a trained digit classifier is attention over {T * B} patterns", BOUNDED, True
+            ON_DIGITS, f"layer {i} of a trained digit classifier is attention over {T * B} patterns", BOUNDED, True
         )
         result.worst = c.ratio
         result.vacuous = bool(np.max(c.bound) > 0.1 * np.max(np.abs(c.trained)))
@@ -211,7 +213,7 @@ def script(result: Result, report: Report) -> str:
     """A program that repeats a failed check and shows why it fails."""
     mode = "quick" if report.quick else "full"
     seed = report.proof_seed if result.stamp == PROVED else report.seed
-    if result.label == "O9" and result.title.startswith("layer"):
+    if result.key == ON_DIGITS:
         return (
             "from dualform.verify import digits\n\n"
             f"for result in digits(seed={report.seed}, quick={report.quick}):\n"
@@ -219,7 +221,7 @@ def script(result: Result, report: Report) -> str:
         )
     return (
         "from dualform.laws import check, find\n\n"
-        f"law = next(law for law in find({result.label!r}) if law.title == {result.title!r})\n"
+        f"law = next(law for law in find({result.label!r}) if law.key == {result.key!r})\n"
         f"result = check(law, {result.stamp!r}, seed={seed}, quick={report.quick}, dtypes={DTYPES[mode]!r})\n"
         "print(result.earned, result.reason)\n"
         "for detail in result.details:\n    print(detail)\n"

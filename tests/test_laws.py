@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualform import descent, linear, testing
-from dualform.laws import LAWS, STAMPS, Case, Law, Measurement, check, find
+from dualform.laws import FAMILY, STAMPS, Case, Law, Measurement, check, find, of_rule
+from dualform.laws import LAWS as EVERY
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, widened
 from dualform.prove import identical, rounding_bound
+from dualform.rules import RULES
 
 CHAPTERS = [*find("L"), *find("O")]
 
@@ -81,10 +84,10 @@ def test_every_labelled_identity_has_a_law_and_every_law_a_label(chapter):
 
 
 def test_laws_have_names_of_their_own():
-    names = [law.name for law in LAWS]
+    names = [law.name for law in EVERY]
     assert len(set(names)) == len(names)
     for law in CHAPTERS:
-        assert law.name == f"{law.label}: {law.title}" and law.statement
+        assert law.name == f"{law.key}: {law.title}" and law.statement
         assert len({case.name for case in law.cases}) == len(law.cases)
         assert all(len(case.forms) >= 2 for case in law.cases)
         assert law.source or REFUTED not in law.stamps, f"{law.name}: whose claim is refuted?"
@@ -92,7 +95,7 @@ def test_laws_have_names_of_their_own():
 
 def test_find_selects_by_label_or_chapter():
     assert [law.label for law in find("l3")] == ["L3"]
-    assert {law.label for law in find("O")} == {law.label for law in LAWS if re.fullmatch(r"O\d+", law.label)}
+    assert {law.label for law in find("O")} == {law.label for law in EVERY if re.fullmatch(r"O\d+", law.label)}
     assert [law.stamps for law in find("L7")] == [(PROVED, BOUNDED), (REFUTED,)]
     for unknown in ("L99", "", "X", "3"):
         with pytest.raises(ValueError, match=rf"label: got {unknown!r}, expected one of L1, L2.*or a chapter's letter"):
@@ -253,3 +256,29 @@ def test_the_coefficients_of_any_optimiser_are_those_of_its_run(drawn, seed):
     allowed = rounding_bound(run, *arguments)[1] + rounding_bound(by_coefficients, *arguments)[1]
     assert np.isfinite(allowed).all()
     assert (np.abs(ran - summed) <= allowed).all()
+
+
+def test_keys_are_unique_and_begin_with_their_label():
+    keys = [law.key for law in EVERY]
+    assert len(set(keys)) == len(keys) > 300
+    for law in EVERY:
+        assert law.key == law.label or law.key.startswith(f"{law.label}."), law.name
+        assert law in find(law.key)
+    assert {law.label for law in EVERY} <= set(keys), "the first law of a label has the label for its key"
+    with pytest.raises(ValueError, match="key: got 'l4'"):
+        Law("l4", "a title", "")
+    with pytest.raises(ValueError, match=r"label: got 'L4\.stagnatio'.*did you mean L4\.stagnation\?"):
+        find("L4.stagnatio")
+
+
+def test_keys_do_not_change_unseen():
+    """Documents, recorded runs and people name laws by their keys: a change belongs into tests/law_keys.txt as well."""
+    known = (Path(__file__).parent / "law_keys.txt").read_text(encoding="utf-8").split()
+    assert [law.key for law in EVERY] == known
+
+
+def test_cases_of_the_family_say_which_rules_they_are_about():
+    for law in FAMILY:
+        for case in law.cases:
+            assert case.rules and set(case.rules) <= set(RULES), (law.name, case.name)
+    assert "W1" in [law.key for law in of_rule("rwkv7")]

@@ -373,3 +373,36 @@ def test_units_are_what_they_say():
         assert unit.largest == float(jnp.finfo(name).max) and unit.tiny == float(jnp.finfo(name).smallest_normal)
     with pytest.raises(ValueError, match="expected one of"):
         charges.unit("int32")
+
+
+def loud(v):
+    """A difference that is all rounding, a million times."""
+    return 1e6 * (v - v.mean(-1, keepdims=True))
+
+
+FROM_DATA = {
+    "quantised": lambda y: jnp.round(y * 127).astype(jnp.int8).astype(y.dtype) / 127,
+    "mask": lambda y: (y > 0).astype(y.dtype) / 3,
+    "choice": lambda y: jnp.where(y > 0, 1.0, 2.0) / 3,
+    "sign": lambda y: jnp.sign(y) / 3,
+    "floor": lambda y: jnp.floor(y) / 3,
+    "position": lambda y: (jnp.argmax(y, -1, keepdims=True) + jnp.zeros(y.shape, int)).astype(y.dtype) / 127,
+    "looked-up": lambda y: jnp.arange(3.0, dtype=y.dtype)[(y > 0).astype(int)] / 3,
+    "in-a-loop": lambda y: lax.fori_loop(0, 3, lambda i, c: c + (y > i).astype(int), jnp.zeros(y.shape, int)) / 3.0,
+}
+
+
+@pytest.mark.parametrize("name", FROM_DATA)
+def test_no_compiler_computes_with_what_comes_from_data(name):
+    """It is exact, but what is computed from it is rounded when the program runs."""
+    y = np.array([[2.08, 2.09, 2.1, 2.2, 2.3, 2.4]])
+    with jax.enable_x64(True):
+        f = lambda y: loud(FROM_DATA[name](y))  # noqa: E731
+        value, bound = rounding_bound(f, y)
+        assert (bound > 1e-12).all()
+        assert (np.abs(np.asarray(jax.jit(f)(y)) - value) <= bound).all()
+
+
+def test_no_compiler_computes_with_integers_that_are_given():
+    f = lambda i: loud(i.astype(jnp.float32) / 3)  # noqa: E731
+    assert (rounding_bound(f, np.ones((1, 6), int))[1] > 1e-3).all()

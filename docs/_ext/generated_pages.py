@@ -116,10 +116,9 @@ def claims_page(recorded: tuple[dict, ...]) -> str:
     for claim in CLAIMS:
         for evidence in claim.evidence:
             titles = "; ".join(law.title for law in laws_of(evidence)).replace("|", "\\|")
-            gave = number(evidence, recorded=recorded)
-            rows.append(
-                f"| {claim.label} | ({evidence.label}) {titles} | *{evidence.stamp}* | {gave} | `{command(evidence)}` |"
-            )
+            label, gave = laws_of(evidence)[0].label, number(evidence, recorded=recorded)
+            cells = [claim.label, f"({label}) {titles}", f"*{evidence.stamp}*", gave, f"`{command(evidence)}`"]
+            rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 

@@ -1,14 +1,14 @@
 """The identities as data, each with the stamp that it earns: proved, bounded, measured or refuted.
 
-`LAWS` lists them in the order of the chapters, `find` selects by label, and `check` earns one stamp of one law:
+`LAWS` lists them in the order of the chapters, `find` selects by label or key, and `check` earns one stamp of one law:
 
 >>> from dualform.laws import check, find
 >>> check(find("L7")[0], "proved").passed
 True
 """
 
-import re
 from dataclasses import replace
+from difflib import get_close_matches
 
 from dualform.laws.attention import laws as attention
 from dualform.laws.checks import Result as Result
@@ -42,25 +42,28 @@ LAWS: tuple[Law, ...] = (
 )  # fmt: skip
 
 
-def find(label: str) -> list[Law]:
-    """All laws of a label, e.g. "L3" or "O1"; "L" selects a chapter.
+def find(name: str) -> list[Law]:
+    """The laws of a label ("L4"), of a chapter's letters ("L"), or the one of a key ("L4.stagnation").
 
     Raises:
-        ValueError: no such label.
+        ValueError: no such law.
     """
-    laws = [
-        law
-        for law in LAWS
-        if law.label.lower() == label.lower() or law.label.rstrip("0123456789").lower() == label.lower()
-    ]
+    wanted = name.lower()
+    laws = [law for law in LAWS if wanted in (law.label.lower(), law.label.rstrip("0123456789").lower())]
+    laws = laws or [law for law in LAWS if wanted == law.key.lower()]
     if not laws:
-        known = ", ".join(dict.fromkeys(law.label for law in LAWS))
-        raise ValueError(f"label: got {label!r}, expected one of {known}, or a chapter's letter")
+        known = dict.fromkeys(law.label for law in LAWS)
+        near = get_close_matches(name, [*known, *(law.key for law in LAWS)], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"label: got {name!r}, expected one of {', '.join(known)}, a chapter's letter, or a key of `dualform list`"
+            f"{hint}"
+        )
     return laws
 
 
 def of_rule(name: str) -> list[Law]:
-    """The laws of one update rule: its forms, and its part in the laws of the family.
+    """The laws of one update rule: its forms, and its part in the laws that rules share.
 
     Raises:
         ValueError: no such rule.
@@ -68,10 +71,5 @@ def of_rule(name: str) -> list[Law]:
     if name not in rules.LABELS:
         raise ValueError(f"rule: got {name!r}, expected one of {', '.join(rules.LABELS)}")
     own = [law for law in rules.LAWS if law.label in (rules.LABELS[name], rules.OTHER_LABELS.get(name))]
-    shared = [(law, tuple(c for c in law.cases if name in _rules_in(c.name))) for law in FAMILY]
+    shared = [(law, tuple(case for case in law.cases if name in case.rules)) for law in FAMILY]
     return [*own, *(replace(law, cases=cases) for law, cases in shared if cases)]
-
-
-def _rules_in(case: str) -> list[str]:
-    """The words of a case's name, with the rules that it spells in two words as they are called."""
-    return re.findall(r"\w+", case.replace("gated delta", "gated_delta").replace("linear attention", "linear_attn"))

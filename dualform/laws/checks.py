@@ -23,7 +23,7 @@ HALF = ("bfloat16", "float16")
 class Result:
     """What checking one stamp of one law gave."""
 
-    label: str
+    key: str
     title: str
     stamp: str
     passed: bool
@@ -34,6 +34,10 @@ class Result:
     seconds: float = 0.0
     details: list[dict[str, Any]] = field(default_factory=list)
     traceback: str = ""  # of an exception that ended the check: nothing is known of the law
+    label: str = field(init=False)
+
+    def __post_init__(self):
+        self.label = self.key.partition(".")[0]
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -70,8 +74,8 @@ def check(
         cases = tuple(case.only(law.quick) for case in cases[:1])
     dtypes = tuple(d for d in dtypes if d in (law.dtypes or UNIT))
     if stamp not in law.stamps:
-        raise ValueError(f"stamp: {law.label} claims {law.stamps}, got {stamp!r}")
-    result = Result(law.label, law.title, stamp, True)
+        raise ValueError(f"stamp: {law.key} claims {law.stamps}, got {stamp!r}")
+    result = Result(law.key, law.title, stamp, True)
     if stamp == PROVED:
         _prove(cases, result, seed, gradients=not quick)
     elif stamp == BOUNDED:

@@ -13,7 +13,7 @@ proved, refuted -> dualform verify --only MA7
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dualform.laws import LAWS, check
+from dualform.laws import check, find
 from dualform.laws.checks import Result
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Law
 from dualform.prove.certificate import at_most
@@ -26,11 +26,10 @@ ZHANG = "Zhang et al. 2024 on trained linear Transformers"
 
 
 class Evidence(NamedTuple):
-    """A stamp of the laws of a label; of those whose title contains `title`, where the label has several."""
+    """A stamp of a law: its key, or a label for all laws of the label that carry the stamp."""
 
-    label: str
+    law: str
     stamp: str
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,17 @@ def laws_of(evidence: Evidence) -> list[Law]:
     >>> print([law.label for law in laws_of(Evidence("IC2", "proved"))])
     ['IC2']
     """
-    return [
-        law
-        for law in LAWS
-        if law.label == evidence.label and evidence.stamp in law.stamps and evidence.title in law.title
-    ]
+    return [law for law in find(evidence.law) if evidence.stamp in law.stamps]
 
 
 def command(evidence: Evidence) -> str:
-    """What to type to see the laws of a label earn their stamps.
+    """What to type to see the laws earn their stamps.
 
     >>> print(command(Evidence("IC2", "proved")))
     dualform verify --only IC2
     """
     thorough = " --thorough" if any(law.thorough for law in laws_of(evidence)) else ""
-    return f"dualform verify{thorough} --only {evidence.label}"
+    return f"dualform verify{thorough} --only {evidence.law}"
 
 
 def number(evidence: Evidence, seed: int = 0, recorded: tuple[dict, ...] = ()) -> str:
@@ -98,10 +93,10 @@ def number(evidence: Evidence, seed: int = 0, recorded: tuple[dict, ...] = ()) -
 
 
 def _recorded(law: Law, results: tuple[dict, ...]) -> str:
-    fields = Result.__dataclass_fields__
+    known = [name for name, field in Result.__dataclass_fields__.items() if field.init]
     for result in results:
-        if (result["label"], result["title"]) == (law.label, law.title):
-            return _short(Result(**{name: value for name, value in result.items() if name in fields}))
+        if result["key"] == law.key:
+            return _short(Result(**{name: result[name] for name in known if name in result}))
     return "trained on demand"
 
 
@@ -120,19 +115,19 @@ def _short(result: Result) -> str:
     return f"{example['f']:.3g} in place of {example['g']:.3g}"
 
 
-def proved(label: str, title: str = "") -> Evidence:
+def proved(law: str) -> Evidence:
     """Evidence by proof."""
-    return Evidence(label, PROVED, title)
+    return Evidence(law, PROVED)
 
 
-def refuted(label: str, title: str = "") -> Evidence:
+def refuted(law: str) -> Evidence:
     """Evidence by counterexample."""
-    return Evidence(label, REFUTED, title)
+    return Evidence(law, REFUTED)
 
 
-def measured(label: str, title: str = "") -> Evidence:
+def measured(law: str) -> Evidence:
     """Evidence by measurement."""
-    return Evidence(label, MEASURED, title)
+    return Evidence(law, MEASURED)
 
 
 def waits(label: str, source: str, claim: str, because: str, *evidence: Evidence) -> Claim:
@@ -159,18 +154,18 @@ CLAIMS: tuple[Claim, ...] = (
           (proved("FE12"), Evidence("FE11", BOUNDED), refuted("FE12"))),
     Claim("C5", DAI, "a head that reads demonstrations is about a weight plus an update, times the query",
           (PROVED, REFUTED), "exact without softmax; with it, demonstrations enter through a gate that depends on the "
-          "query, and no matrix does what they do", (proved("IC2"), proved("SX2"), refuted("SX6", "output is"),
-                                             refuted("SX6", "fixed matrix"))),
+          "query, and no matrix does what they do", (proved("IC2"), proved("SX2"), refuted("SX6.sum"),
+                                             refuted("SX6.fixed"))),
     Claim("C6", DAI, "the zero-shot weight times the query is the head's output without demonstrations",
           (PROVED, REFUTED), "exact without softmax; with it, the query's own tokens keep the share 1 - lambda only",
-          (proved("IC2"), refuted("SX6", "own tokens"))),
+          (proved("IC2"), refuted("SX6.own"))),
     Claim("C7", DAI, "the values of the demonstrations play the part of gradients", (PROVED, REFUTED),
           "they are the negative gradients of the Hebbian loss at learning rate 1, and not those of the squared loss",
           (proved("IC3"), refuted("IC3"))),
     Claim("C8", DAI, "a head with finetuned keys and values is the same weight plus another update",
           (PROVED, BOUNDED), "an identity with three terms, for a run of SGD on any loss; the update depends on the "
           "query's own context. In floating point on rows of real digits",
-          (proved("IC4"), proved("IC6"), proved("IC7"), Evidence("IC7", BOUNDED, "digits"))),
+          (proved("IC4"), proved("IC6"), proved("IC7"), Evidence("IC7.digits", BOUNDED))),
     Claim("C9", DAI, "in-context learning and finetuning are both gradient descent, on the same information, in the "
           "same order, on keys and values", (PROVED, REFUTED),
           "gradient descent holds, on a Hebbian loss; information and order are alike because the comparison makes "
@@ -180,7 +175,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C10", "introductions to GPT-3", "only very large models learn in context", (MEASURED,),
           "they need not be large: a network of 153,345 weights that reads pairs of inputs and labels predicts better "
           "with every pair. Language models of 135 and 270 million parameters wait for their runs",
-          (measured("GP4", "learns to learn"), measured("GP4", "4,000 steps"))),
+          (measured("GP4.reads"), measured("GP4.trained"))),
     waits("C11", DAI, "demonstrations and finetuning raise the accuracy on all of six tasks", LANGUAGE_MODELS),
     waits("C12", DAI, "in-context learning gets right most of what finetuning gets right", LANGUAGE_MODELS),
     waits("C13", DAI, "in-context learning moves attention outputs in the direction of finetuning, random updates do "
@@ -208,18 +203,18 @@ CLAIMS: tuple[Claim, ...] = (
           "length. With a softmax only the copying of labels is shown",
           (proved("LS6"), proved("LS7"), proved("LS8"), proved("LS9"), proved("LS10"), proved("DE15"),
            measured("TR12"), measured("TR13"), measured("TR14"),
-           refuted("LS7"), refuted("LS13", "whether the query"), refuted("LS14"))),
+           refuted("LS7"), refuted("LS13.difference"), refuted("LS14"))),
     waits("C22", "a summary of Dai et al. 2022", "demonstrations reach what finetuning reaches, without an update",
           LANGUAGE_MODELS),
     Claim("C23", ZHANG, "gradient flow finds a global optimum that has a formula", (PROVED, MEASURED),
           "the formula is the global minimum, for any covariances, prior and noise; the flow and Adam arrive there "
           "from the published starts",
-          (proved("RK6", "vanishes"), proved("RK6", "global minimum"), measured("RK6"), measured("RK18"),
-           measured("TR11", "equal variances"), measured("TR11", "variances 2"))),
+          (proved("RK6.vanishes"), proved("RK6.minimum"), measured("RK6"), measured("RK18"),
+           measured("TR11.equal"), measured("TR11.unequal"))),
     Claim("C24", ZHANG, "its predictions tend to the truth as prompts grow", (PROVED, REFUTED),
           "if training prompts and test prompts both grow; with training prompts of one length a floor stays, however "
           "long the test prompt",
-          (proved("RK10", "long prompts"), refuted("RK22"))),
+          (proved("RK10.long"), refuted("RK22"))),
     Claim("C25", ZHANG, "the algorithm that it learns resembles least squares", (PROVED, MEASURED, REFUTED),
           "it is one step of gradient descent with a fixed preconditioner, and meets least squares only where prompts "
           "are infinitely long: with 20 examples of 5 inputs its least risk is 1.154, that of least squares 0",
@@ -231,8 +226,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C27", ZHANG, "it bears some shifts of the distribution and not others", (PROVED, MEASURED, REFUTED),
           "tasks and independent queries may come from another law; inputs times c give predictions about c squared "
           "too large, and that it bears these is refuted",
-          (proved("RK10", "long prompts"), proved("RK26"), measured("RK10", "queries of"),
-           measured("RK10", "inputs scaled"), measured("RK26"), refuted("RK26"))),
+          (proved("RK10.long"), proved("RK26"), measured("RK10.queries"),
+           measured("RK10.scaled"), measured("RK26"), refuted("RK26"))),
     Claim("C28", ZHANG, "the lengths of training and test prompts count at different rates", (PROVED, MEASURED),
           "the risk is a floor, which falls like the square of 1/N, and a multiple of 1/M",
           (proved("RK12"), proved("RK22"), measured("RK22"))),
@@ -240,14 +235,14 @@ CLAIMS: tuple[Claim, ...] = (
           "it has a best matrix, and with variances from Exp(1) a third of what predicting zero errs stays at any "
           "length; what is refuted is that it would learn the task. A small GPT errs on prompts longer than those of "
           "training for another reason: positions that were not trained",
-          (proved("RK9"), measured("RK9"), measured("TR11", "random covariances"), measured("GP2"), refuted("RK9"))),
+          (proved("RK9"), measured("RK9"), measured("TR11.random"), measured("GP2"), refuted("RK9"))),
     Claim("C30", ZHANG, "a query orthogonal to the prompt's inputs is predicted to be zero",
           (PROVED, MEASURED, REFUTED), "true of all such queries if and only if the matrix of the prediction is a "
           "multiple of the identity", (proved("RK27"), measured("RK27"), refuted("RK27"))),
     Claim("C31", "Garg et al. 2022; Akyurek et al. 2023", "a GPT that is trained in context approximates least squares",
           (MEASURED,), "a small one approximates ridge regression with a parameter that falls as it is trained, and is "
           "not exact where least squares is; networks of the published size were not trained here",
-          (measured("GP12", "small GPT"),)),
+          (measured("GP12.ridge"),)),
     waits("C32", "an introduction to language models", "a GPT's inputs, output and objective are the stated formulas",
           LANGUAGE_MODELS),
     waits("C33", "an introduction to language models", "a GPT is trained to restore masked tokens", LANGUAGE_MODELS),

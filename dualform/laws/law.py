@@ -1,5 +1,6 @@
 """What a law is: an identity as data, with the programs that state its two sides and the stamps that it claims."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -56,6 +57,7 @@ class Case:
         gradient: prove the vector-Jacobian products with respect to all arguments as well.
         exact: the bound is zero: `sample` draws integers on which no form may round.
         bounded: whether the bounded stamp is checked in this setting.
+        rules: the update rules that it is about.
         within: for an approximation, what the forms may differ by from the definition in exact arithmetic: a program of
             the same arguments, added to the bound on rounding. None for an identity.
     """
@@ -68,6 +70,7 @@ class Case:
     exact: bool = False
     bounded: bool = True
     within: Callable | None = None
+    rules: tuple[str, ...] = ()
 
     def only(self, names: tuple[str, ...]) -> "Case":
         """The same case with some of its forms."""
@@ -100,7 +103,8 @@ class Law:
     """A labelled identity or claim.
 
     Args:
-        label: that of its equation, defined once in a chapter.
+        key: unique: the label of its equation, defined once in a chapter; of a label with several laws all but the
+            first add a word, such as "L4.stagnation".
         title: one line.
         statement: in TeX.
         cases: settings; for a refuted claim, forms that the claim says are equal.
@@ -115,7 +119,7 @@ class Law:
         thorough: trains a network for minutes, so only a thorough run checks it.
     """
 
-    label: str
+    key: str
     title: str
     statement: str
     cases: tuple[Case, ...] = ()
@@ -130,10 +134,17 @@ class Law:
     thorough: bool = False
 
     def __post_init__(self):
+        if not re.fullmatch(r"[A-Z]+\d+(\.[a-z]+)?", self.key):
+            raise ValueError(f"key: got {self.key!r}, expected a label such as 'L4', or a label and a word: 'L4.words'")
         unknown = [s for s in self.stamps if s not in STAMPS]
         if unknown or not self.stamps:
             raise ValueError(f"stamps: expected some of {STAMPS}, got {self.stamps!r}")
 
     @property
+    def label(self) -> str:
+        """That of its equation."""
+        return self.key.partition(".")[0]
+
+    @property
     def name(self) -> str:
-        return f"{self.label}: {self.title}"
+        return f"{self.key}: {self.title}"

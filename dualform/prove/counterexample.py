@@ -34,7 +34,11 @@ from dualform.prove.programs import Input, Program, Signature
 from dualform.prove.relations import rational
 from dualform.prove.rounding import rounding_bound
 
-TRIES = 64
+TRIES = 96
+FAINT = 8
+"""Points with small results that are checked where no others differ."""
+FINE = 2.0**-12
+"""Of every third point: constants such as the eps of an optimiser matter beside small numbers only."""
 EXACT_TRIES = 8
 SHRINKS = 600
 PRIMES, JUDGES = 3, 5
@@ -81,17 +85,26 @@ class Search:
         def differ(leaves: Values) -> bool:
             return _gap(run(leaves), visible) is not None
 
+        faint: list[tuple[float, Values, list[Values]]] = []  # points where results differ that are small themselves
         for attempt in range(TRIES):
             leaves = self._small(rng, attempt)
             try:
                 if not differ(leaves):
+                    results = run(leaves)
+                    if (place := _gap(results, visible, 0.0)) is not None:
+                        f, g = (float(np.ravel(result[place[0]])[place[1]]) for result in results)
+                        faint.append((abs(f - g), leaves, results))
                     continue
-                leaves = _shrink(leaves, self.signature.leaves, differ, SHRINKS)
-                results = run(leaves)
+                points = _shrink(leaves, self.signature.leaves, differ, SHRINKS), leaves
+                runs = [run(point) for point in points]
             except Exception as error:  # a program may call back what raises anything
                 self.stopped.append(first_line(error))
                 return None
-            if (found := self._confirmed(leaves, results, _gap(results, visible))) is not None:
+            for point, results in zip(points, runs, strict=True):  # what is smaller may differ by less
+                if (found := self._confirmed(point, results, _gap(results, visible))) is not None:
+                    return found
+        for _, point, results in sorted(faint, key=lambda entry: -entry[0])[:FAINT]:
+            if (found := self._confirmed(point, results, _gap(results, visible, 0.0))) is not None:
                 return found
         return None
 
@@ -232,7 +245,8 @@ def _small(x: Input, rng: np.random.Generator, attempt: int) -> np.ndarray:
     size = 1 + attempt // 16
     if x.domain == "log":
         return np.where(x.mask, -np.inf, -0.5 * rng.integers(0, 2 * size + 1, x.shape))
-    return rng.integers(-size, size + 1, x.shape).astype(np.float64)
+    whole = rng.integers(-size, size + 1, x.shape).astype(np.float64)
+    return np.asarray(whole * FINE) if attempt % 3 == 2 else whole
 
 
 def _apart(a: Sequence, b: Sequence) -> list[Place]:
@@ -249,13 +263,16 @@ def _apart(a: Sequence, b: Sequence) -> list[Place]:
     return found
 
 
-def _gap(pair: Sequence[Values], visible: float) -> Place | None:
-    """Where the relative difference between finite values is largest, if it is visible anywhere."""
+def _gap(pair: Sequence[Values], visible: float, floor: float = 1.0) -> Place | None:
+    """Where the relative difference between finite values is largest, if it is visible anywhere.
+
+    Values below `floor` count as large as that: beside a zero, all that rounding leaves would be visible.
+    """
     best, where = visible, None
     for i, (x, y) in enumerate(zip(*pair, strict=True)):
         x, y = np.ravel(x).astype(np.float64), np.ravel(y).astype(np.float64)
         with np.errstate(invalid="ignore"):
-            scale = np.maximum(np.maximum(np.abs(x), np.abs(y)), 1.0)
+            scale = np.maximum(np.maximum(np.abs(x), np.abs(y)), max(floor, 1e-300))
             ratio = np.where(np.isfinite(x) & np.isfinite(y), np.abs(x - y) / scale, 0.0)
         if ratio.size and ratio.max() > best:
             best, where = float(ratio.max()), (i, int(ratio.argmax()))

@@ -26,6 +26,7 @@ from dualform import _jax
 from dualform.prove import concrete, lowered, parameters, structure
 from dualform.prove.errors import ProofError, placed, unsupported
 from dualform.prove.marks import Marks, Pivots
+from dualform.prove.runtime import Runtime
 from dualform.prove.signs import Signs
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -65,6 +66,7 @@ class Interpreter:
         self.arithmetic = arithmetic
         self._maps: dict[int, tuple] = {} if maps is None else maps
         self.marks: Marks | None = getattr(arithmetic, "marks", None)
+        self.runtime: Runtime | None = getattr(arithmetic, "runtime", None)
         self.signs: Signs | None = getattr(arithmetic, "signs", None)
         self.within: list = getattr(arithmetic, "within", [])  # the equations whose programs are being run
 
@@ -126,9 +128,11 @@ class Interpreter:
         return self._marked(results, operands)
 
     def _marked(self, results: list, operands: Sequence) -> list:
-        """The results, with the marks of all operands."""
+        """The results, with the marks of all operands; they come from data if an operand does."""
         if self.marks:
             self.marks.add(results, self.marks.of(*operands))
+        if self.runtime is not None and any(map(self.runtime.depends, operands)):
+            self.runtime.note(results)
         return results
 
     def _inside(self, eqn, run: Callable[[], list]) -> list:
@@ -192,7 +196,7 @@ class Interpreter:
             result = self.arithmetic.gather(lifted, index)
             if self.signs is not None and all(map(self.signs.positive, data)):
                 self.signs.note([result])
-        return self._marked([result], self._moved(data, index) if self.marks else ())[0]
+        return self._marked([result], self._moved(data, index) if self.marks or self.runtime is not None else ())[0]
 
     def _moved(self, data: Sequence, index: np.ndarray) -> list:
         """The operands of which an element is moved."""

@@ -24,7 +24,7 @@ class Mutant:
         form: name of the form that it replaces.
         replacement: the wrong program, of the same arguments.
         description: the mistake, in one line.
-        case: name of the only case of the law that it replaces the form in (of a measured law, its title); None for all
+        case: name of the only case of the law that it replaces the form in (of a measured law, its key); None for all
             that have it.
     """
 
@@ -59,7 +59,7 @@ class Mutant:
             replace(law, cases=(), stamps=(MEASURED,), measure=law.measure.with_form(self.form, self.replacement))
             for law in find(self.label)
             if isinstance(law.measure, Experiment) and self.form in law.measure.forms
-            if self.case in (None, law.title)
+            if self.case in (None, law.key)
         ]
         return by_case + measured
 
@@ -81,7 +81,7 @@ class Catch:
 
     Attributes:
         mutant: its name.
-        law, case: the law, as "label: title", and its case; of a measured law its title.
+        law, case: the law, as "key: title", and its case; of a measured law its key.
         stamp: "proved", "bounded" or "measured", the stamp that the law did not earn.
         of: "value" or "gradient".
         verdict: "refuted" by a counterexample, "off" by more than its bound or its uncertainty, "vacuous" for a bound
@@ -127,7 +127,7 @@ def caught(mutant: Mutant, *, seed: int = 0, dtypes: Iterable[str] = ("float32",
             result = check(law, stamp, seed=seed, quick=quick, dtypes=dtypes)
             if result.earned == stamp:
                 continue
-            verdict, case = _verdict(result), law.cases[0].name if law.cases else law.title
+            verdict, case = _verdict(result), law.cases[0].name if law.cases else law.key
             catch = Catch(mutant.name, law.name, case, stamp, of, verdict, result.reason)
             if verdict in ("refuted", "off"):
                 return catch
@@ -188,4 +188,4 @@ def _size(case: Case) -> int:
 
 
 def _original(law: Law) -> Law:
-    return next(other for other in find(law.label) if other.title == law.title)
+    return next(other for other in find(law.label) if other.key == law.key)

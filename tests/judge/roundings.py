@@ -315,6 +315,26 @@ def rewrites() -> None:
     )
 
 
+def runtime() -> None:
+    """What comes from data is exact, and what is computed from it is rounded: differences of 3/3 are not zero."""
+
+    def loud(v):
+        return 1e6 * (v - v.mean(-1, keepdims=True))
+
+    six = np.full((1, 6), 1.5, F)
+    for what, f, x in (
+        ("a mask", lambda x: (x > 0).astype(x.dtype), six),
+        ("a choice", lambda x: jnp.where(x > 0, F(1), F(2)), six),
+        ("a whole number", jnp.floor, six),
+        ("a position", lambda x: (1 + jnp.argmax(x, -1)[:, None] + jnp.zeros(x.shape, int)).astype(x.dtype), six),
+        ("a row that is looked up", lambda x: jnp.arange(3, dtype=x.dtype)[(x > 0).astype(int)], six),
+        ("an integer that is given", lambda i: i.astype(jnp.float32), np.ones((1, 6), int)),
+    ):
+        bound = bound_of(lambda x, f=f: loud(f(x) * 3 / 3), x)[1]
+        assert np.min(bound) > 1e-3, f"{what}: differences of three thirds are bounded by {np.min(bound)}"
+    assert np.max(bound_of(lambda x: loud(jnp.full((1, 6), F(0.25))) + 0 * x, six)[1]) < 1
+
+
 def charges() -> None:
     """Functions compiled here, over a range, and what is stated of them."""
     rng = np.random.default_rng(6)

@@ -12,8 +12,9 @@ import numpy as np
 from judge.bug import bare
 
 bare("dualform.laws")
-from dualform.laws import checks, law, sampling  # noqa: E402
+from dualform.laws import checks, law  # noqa: E402
 from dualform.laws.checks import Result, check  # noqa: E402
+from dualform.laws.features import measured as sampling  # noqa: E402
 from dualform.laws.law import Case, Experiment, Law, Measurement  # noqa: E402
 
 bare("dualform.laws", LAWS=(), Law=Law, Result=Result, check=check, find=lambda only: [], of_rule=lambda rule: [])

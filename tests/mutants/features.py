@@ -235,7 +235,7 @@ def popoviciu(values, keys, q, scale=None):
     return features.remainder_bound(values, keys, q, scale=scale) * (36 / 8 / 3**0.5)
 
 
-COUNTED = {kind: f"{kind} features are unbiased, with the mean squared error of the formula" for kind in laws.LABELS}
+COUNTED = {kind: f"{label}.unbiased" for kind, label in laws.LABELS.items()}
 
 OVER_FEATURES = (
     ("FE1", "feature_attn", "no normaliser", "weights that do not sum to one", unnormalised, "any features"),

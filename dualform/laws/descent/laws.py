@@ -142,7 +142,8 @@ LAWS = (
         source="Irie et al. 2022; claim C39",
     ),
     Law(
-        "O9", "\"the values are minus the learning rate times the gradients\" for a run with momentum", r"c_i = -\eta",
+        "O9.momentum", "\"the values are minus the learning rate times the gradients\" for a run with momentum",
+        r"c_i = -\eta",
         (Case("heavy ball", {
             "as claimed": lambda W0, g, eta: W0 - eta * jnp.sum(g, axis=0),
             "momentum 0.9": lambda W0, g, eta: descent.run(Optimizer(eta=eta, momentum=0.9), W0, g),
@@ -168,13 +169,14 @@ LAWS = (
         (PROVED,), source="claim C45",
     ),
     Law(
-        "O11", "\"n steps change the weight in at most n dimensions\" under weight decay",
+        "O11.decay", "\"n steps change the weight in at most n dimensions\" under weight decay",
         r"\mathrm{rank}(W_T - W_0) \le n",
         (Case("two patterns, 3 x 3", {"determinant": change(False), "zero": zero}, RANK),),
         (REFUTED,), source="claim C45",
     ),
     Law(
-        "O11", "\"n steps change the weight in at most n dimensions\" under Adam", r"\mathrm{rank}(W_T - W_0) \le n",
+        "O11.adam", "\"n steps change the weight in at most n dimensions\" under Adam",
+        r"\mathrm{rank}(W_T - W_0) \le n",
         (Case("one pattern, 2 x 2", {"minor": adam_minor, "zero": zero}, ((2,), (2,))),),
         (REFUTED,), source="claim C45",
     ),

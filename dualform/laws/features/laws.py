@@ -117,20 +117,20 @@ def _of_kind(kind: str) -> tuple[Law, ...]:
             full_only=(BOUNDED,) if kind == "positive" else (PROVED, BOUNDED),
         ),
         Law(
-            label, f"shifts of the exponents cancel: {kind} features",
+            f"{label}.shifts", f"shifts of the exponents cancel: {kind} features",
             r"\text{one shift for all keys and one for each query change nothing}",
             (Case("any shifts", {"definition": unshifted(kind), "shifted": shifted(kind)}, (*WITH_W, (), (M, 1))),),
             (PROVED,), full_only=(PROVED,),
         ),
         Law(
-            label, f"attention with {kind} features, with the largest exponents subtracted",
+            f"{label}.stable", f"attention with {kind} features, with the largest exponents subtracted",
             r"\mathrm{LinearAttn}(V, \phi(K), \hat q)",
             (Case("ordinary scores", {"definition": estimated(kind), "random_attn": library(kind)}, WITH_W,
                   with_directions),),
             (BOUNDED,), dtypes=TWO, draws=1, full_only=(BOUNDED,), domain="weights that do not cancel",
         ),
         Law(
-            label, f"{kind} features are unbiased, with the mean squared error of the formula",
+            f"{label}.unbiased", f"{kind} features are unbiased, with the mean squared error of the formula",
             r"E\, \phi(q) \cdot \phi(k) = e^{q \cdot k}, \quad \mathrm{MSE} = \ldots", (), (MEASURED,),
             domain="independent standard normal directions",
             measure=Experiment(partial(sampling.errors_of_features, draws=4), {
@@ -165,7 +165,7 @@ LAWS = (
         source="multinomial theorem; claim C41", full_only=(BOUNDED,),
     ),
     Law(
-        "FE2", "Taylor features, one map for queries and keys",
+        "FE2.taylor", "Taylor features, one map for queries and keys",
         r"\phi(q) \cdot \phi(k) = T_p(q \cdot k), \quad \phi(x)_\alpha = x^\alpha / \sqrt{\alpha!}",
         tuple(Case(f"degree {p}, {d} features", {
                        "definition": series(p),
@@ -189,7 +189,7 @@ LAWS = (
         (PROVED,),
     ),
     Law(
-        "FE4", "attention with Taylor features is as close to softmax attention as the bound says",
+        "FE4.taylor", "attention with Taylor features is as close to softmax attention as the bound says",
         r"|\hat y - y|_c \le \frac{\delta}{1-\delta} (\max_i v_{ic} - \min_i v_{ic})",
         tuple(Case(f"degree {p}, scores up to {size}", {"softmax": softmax, "taylor_attn": taylor(p)}, ATTENTION,
                    small_scores(size), within=taylor_allowed(p)) for p, size in ((2, 0.4), (6, 1.8))),
@@ -199,7 +199,7 @@ LAWS = (
     *_of_kind("hyperbolic"),
     *_of_kind("trigonometric"),
     Law(
-        "FE5", "with a single positive feature, attention does not depend on the query: the ratio is biased",
+        "FE5.single", "with a single positive feature, attention does not depend on the query: the ratio is biased",
         r"m = 1: \quad \hat y(q) = \hat y(q')",
         (Case("two queries", {"a query": one_direction, "another": one_direction_elsewhere},
               (*ATTENTION, (M, K), (1, K)), bounded=False),),
@@ -238,7 +238,7 @@ LAWS = (
         (BOUNDED,),
     ),
     Law(
-        "FE11", "no smaller constant holds: two scores, an upper share of (3 - sqrt 3)/6",
+        "FE11.sharp", "no smaller constant holds: two scores, an upper share of (3 - sqrt 3)/6",
         r"|r| / \mathrm{bound} \to 1", (), (MEASURED,), domain="scores that shrink", full_only=(MEASURED,),
         measure=Experiment(sampling.sharpness, {"bound": features.remainder_bound}),
     ),
@@ -250,7 +250,7 @@ LAWS = (
         (PROVED,), source="claim C4",
     ),
     Law(
-        "FE12", "the gaps in floating point",
+        "FE12.rounded", "the gaps in floating point",
         r"y = \sum_i s_i v_i - (1 - \tfrac1n) \sum_i s_i v_i - \bar s \bar v + \bar v + r",
         (Case("sum", {"softmax": softmax, "softmax_gaps": all_five}, WITH_SCALE, small_scores(2.0, (0.5,))),
          Case("one by one", {"definition": ladder, "softmax_gaps": first_four}, WITH_SCALE,
@@ -258,7 +258,7 @@ LAWS = (
         (BOUNDED,), dtypes=TWO, draws=1, full_only=(BOUNDED,),
     ),
     Law(
-        "FE12", "\"attention without its softmax is linear attention\", even to first order in the scores",
+        "FE12.linear", "\"attention without its softmax is linear attention\", even to first order in the scores",
         r"\text{softmax attention} \approx \sum_i s_i v_i",
         (Case("first order", {"as claimed": unsoftened, "softmax": lambda v, k, q: tangent(v, k, q, 1.0)},
               ((2, 1), (2, 1), (1, 1))),),

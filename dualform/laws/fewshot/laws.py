@@ -89,13 +89,13 @@ def _mean(parts) -> tuple[float, float, float]:
 DOMAIN = "queries, keys, values and streams of a network trained on episodes of digits"
 
 LAWS = (
-    Law("SX6", "without its shrinking the split misses most of a trained network's attention",
+    Law("SX6.trained", "without its shrinking the split misses most of a trained network's attention",
         r"\mathrm{Attn} - (\mathrm{Attn}_z + \lambda\, \mathrm{Attn}_d) = -\lambda\, \mathrm{Attn}_z", (), (MEASURED,),
         domain=DOMAIN, measure=additive, full_only=(MEASURED,)),
-    Law("FE12", "training makes attention less linear: the part of second order grows",
+    Law("FE12.trained", "training makes attention less linear: the part of second order grows",
         r"y = \text{linear} + \text{factor} + \text{centring} + \text{mean} + r", (), (MEASURED,),
         domain=DOMAIN, measure=second_order, full_only=(MEASURED,)),
-    Law("CP11", "a context's patch is exact at its token and of little use at the others",
+    Law("CP11.trained", "a context's patch is exact at its token and of little use at the others",
         r"(W + \Delta W)\, a_t - W z_t", (), (MEASURED,),
         domain=DOMAIN, measure=elsewhere, full_only=(MEASURED,)),
 )  # fmt: skip

@@ -222,7 +222,7 @@ LAWS = (
         source="chain rule; claim C1",
     ),
     Law(
-        "L6", "\"the error signal is the gradient\", without learning rate and sign",
+        "L6.gradient", "\"the error signal is the gradient\", without learning rate and sign",
         r"e_i = \partial L / \partial y_i",
         (Case("squared loss", {
             "as claimed": lambda W0, X, x, T: linear.dual(W0, X @ W0.T - T, X, x),
@@ -236,7 +236,8 @@ LAWS = (
                             "primal": with_bias(linear.primal)}, ((2, 3), (2,), (5, 2), (5, 3), (3,))),),
     ),
     Law(
-        "L7", "\"scores of a layer with a bias are x_i.q\", without the 1", r"\tilde x_i \cdot \tilde x = x_i \cdot x",
+        "L7.unit", "\"scores of a layer with a bias are x_i.q\", without the 1",
+        r"\tilde x_i \cdot \tilde x = x_i \cdot x",
         (Case("one query", {"as read": no_plus_one, "layer with bias": biased_layer},
               ((1, 2), (1,), (2, 1), (2, 2), (2,))),),
         (REFUTED,), source="the public analysis code of Irie et al. 2022",
@@ -269,7 +270,7 @@ LAWS = (
         (BOUNDED,), domain="integers as large as the condition allows",
     ),
     Law(
-        "L4", "updates too small for the weight stagnate in the recurrence and survive in the dual form",
+        "L4.stagnation", "updates too small for the weight stagnate in the recurrence and survive in the dual form",
         r"W_0 = 1,\ e_i x_i = 2^{-25},\ n = 4096", (), (MEASURED,), domain="float32", measure=stagnation,
     ),
 )  # fmt: skip

@@ -149,7 +149,7 @@ LAWS = (
         (PROVED,), domain="later inputs not zero",
     ),
     Law(
-        "CP8", "\"the weight after a context does not depend on the order of consumption\"",
+        "CP8.order", "\"the weight after a context does not depend on the order of consumption\"",
         r"W_n \text{ of (CP8)} = W_n \text{ of (CP9)}",
         (Case("two tokens", {
             "growing": lambda W, a, first, second, both: last_growing(W, jnp.stack([a, first, both])),
@@ -166,7 +166,7 @@ LAWS = (
         full_only=(BOUNDED,),
     ),
     Law(
-        "CP11", "\"a context acts as an update of the weight\", one for all tokens",
+        "CP11.one", "\"a context acts as an update of the weight\", one for all tokens",
         r"(W + \Delta W) a_t = W z_t",
         (
             Case("another token", {"as claimed": elsewhere, "with context": other_seen},
@@ -197,7 +197,7 @@ LAWS = (
         full_only=(BOUNDED,),
     ),
     Law(
-        "CP12", "a linear context has one patch for all tokens, and regression finds it", r"\Delta W = W S",
+        "CP12.linear", "a linear context has one patch for all tokens, and regression finds it", r"\Delta W = W S",
         (Case("six tokens", {"W S": lambda W, S, A: W @ S,
                              "shared_patch": lambda W, S, A: patch.shared_patch(W, A + A @ S.T, A)},
               ((V, K), (K, K), (6, K)), gradient=False),),
@@ -211,7 +211,8 @@ LAWS = (
         (PROVED,), domain="Gram matrix invertible",
     ),
     Law(
-        "CP11", "on rows of real digits the patch of one row misses the change at the others", "", (), (MEASURED,),
+        "CP11.digits", "on rows of real digits the patch of one row misses the change at the others",
+        "", (), (MEASURED,),
         domain="softmax attention over the rows above", measure=other_tokens, source="claim C40",
         full_only=(MEASURED,),
     ),

@@ -125,7 +125,7 @@ LAWS = (
         source="claim C35", full_only=(BOUNDED,),
     ),
     Law(
-        "PE4", "\"with both factors trained the kernel is still that of A at the start\"",
+        "PE4.both", "\"with both factors trained the kernel is still that of A at the start\"",
         r"F(q) = W q + s B_0 A_0 q + s^2 \sum_i e_i (A_0 x_i \cdot A_0 q)",
         (Case("two steps", {
             "as claimed": lambda A, E, X, q: peft.lora_frozen_dual(
@@ -144,21 +144,21 @@ LAWS = (
         (PROVED,), domain="any optimiser", source="claim C35",
     ),
     Law(
-        "PE6", "n patterns of SGD from B = 0 change LoRA's product in at most n dimensions",
+        "PE6.sgd", "n patterns of SGD from B = 0 change LoRA's product in at most n dimensions",
         r"B_0 = 0 \Rightarrow \mathrm{rank}(B_n A_n) \le n",
         (Case("two patterns, r = 3, 3 x 3", {"zero": zero, "determinant": trained_determinant},
               ((3, 3), (2, 1, 3), (2, 1, 3)), gradient=False),),
         (PROVED,), domain="SGD without decay", source="claims C35, C45",
     ),
     Law(
-        "PE6", "from any start the change has rank 2 r at most",
+        "PE6.start", "from any start the change has rank 2 r at most",
         r"\mathrm{rank}(B_n A_n - B_0 A_0) \le 2 r",
         (Case("r = 1, 3 x 3", {"zero": zero, "determinant": lambda *a: determinant(changed(*a))},
               ((1, 3), (3, 1), (3, 1, 3), (3, 1, 3)), gradient=False),),
         (PROVED,), source="claim C35",
     ),
     Law(
-        "PE6", "\"LoRA's change has rank r\", counted from a start that is not zero",
+        "PE6.rank", "\"LoRA's change has rank r\", counted from a start that is not zero",
         r"\mathrm{rank}(B_n A_n - B_0 A_0) \le r",
         (Case("r = 1, 2 x 2", {"zero": zero, "determinant": lambda *a: determinant_2(changed(*a))},
               ((1, 2), (2, 1), (1, 1, 2), (1, 1, 2))),),
@@ -188,13 +188,14 @@ LAWS = (
         source="claim C34; Geva et al. 2021", full_only=(BOUNDED,),
     ),
     Law(
-        "PE8", "with a ReLU the gates are 0 or 1", r"g_j = [w_j \cdot h + b_{1j} > 0]",
+        "PE8.relu", "with a ReLU the gates are 0 or 1", r"g_j = [w_j \cdot h + b_{1j} > 0]",
         (Case("ReLU", {"as written": adapter_sum(jax.nn.relu), "adapter": adapter_by(jax.nn.relu),
                        "slots": relu_slots}, ADAPTER),),
         (BOUNDED,), domain="scores away from zero", source="claim C34", full_only=(BOUNDED,),
     ),
     Law(
-        "PE8", "\"an adapter is an update of a weight, like LoRA\"", r"\mathrm{Adapter}(2 h) = 2\, \mathrm{Adapter}(h)",
+        "PE8.lora", "\"an adapter is an update of a weight, like LoRA\"",
+        r"\mathrm{Adapter}(2 h) = 2\, \mathrm{Adapter}(h)",
         (Case("no biases", {
             "as claimed": lambda h, W1, W2: 2 * adapter_by(jnp.tanh)(h, W1, jnp.zeros(1), W2, jnp.zeros(1)),
             "adapter": lambda h, W1, W2: adapter_by(jnp.tanh)(2 * h, W1, jnp.zeros(1), W2, jnp.zeros(1)),
@@ -239,13 +240,14 @@ LAWS = (
         full_only=(BOUNDED,),
     ),
     Law(
-        "PE12", "the mixture with shifted exponentials", r"(1 - \lambda) \mathrm{Attn} + \lambda \mathrm{Attn}_P",
+        "PE12.shifted", "the mixture with shifted exponentials",
+        r"(1 - \lambda) \mathrm{Attn} + \lambda \mathrm{Attn}_P",
         (Case("two of prefix", {"over all": prefix_softmax, "prefix_split": prefix_in_floats},
               ((n, V), (n, K), (2, V), (2, K), (K,))),),
         (BOUNDED,), full_only=(BOUNDED,),
     ),
     Law(
-        "PE12", "\"a prefix is added to what softmax attention returns\"",
+        "PE12.added", "\"a prefix is added to what softmax attention returns\"",
         r"\mathrm{Attn} + \lambda \mathrm{Attn}_P",
         (Case("one of each", {
             "as claimed": added, "mixture": lambda w, w_P, values, P_V: split_from_weights(w, w_P, values, P_V).attn,
@@ -268,7 +270,7 @@ LAWS = (
         source="Liu et al. 2022", full_only=(BOUNDED,),
     ),
     Law(
-        "PE13", "\"few trained numbers mean a change of low rank\"", r"\mathrm{rank}(\mathrm{diag}(l - 1) W) < V",
+        "PE13.few", "\"few trained numbers mean a change of low rank\"", r"\mathrm{rank}(\mathrm{diag}(l - 1) W) < V",
         (Case("2 x 2", {"zero": zero, "determinant": lambda W, l: determinant_2((l - 1)[:, None] * W)},
               ((2, 2), (2,))),),
         (REFUTED,), full_only=(REFUTED,), source="light finetuning taken for low-rank finetuning",
@@ -294,7 +296,7 @@ LAWS = (
         source="Ben Zaken et al. 2021", full_only=(BOUNDED,),
     ),
     Law(
-        "PE3", "the projected scores are full finetuning's on average, and spread around it",
+        "PE3.average", "the projected scores are full finetuning's on average, and spread around it",
         r"E[x^\top A^\top A q] = (r / K)\, x \cdot q", (), (MEASURED,), domain="entries of A of variance 1 / K",
         measure=projected_scores, full_only=(MEASURED,),
     ),

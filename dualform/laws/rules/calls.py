@@ -85,7 +85,7 @@ def separate_states(rule: Rule) -> Callable:
 
 HEADS = tuple(
     Case(name, {"single calls": one_by_one(rule), "over_heads": at_once(rule, "auto")}, in_heads(rule),
-         gradient=False)
+         gradient=False, rules=(name,))
     for name, rule in RULES.items()
 )  # fmt: skip
 DIFFERENTIATED = ("normalized", "gated_delta", "titans", "mesa")
@@ -93,7 +93,7 @@ DIFFERENTIATED = ("normalized", "gated_delta", "titans", "mesa")
 
 STATES = tuple(
     Case(name, {"separate calls": separate_states(rule), "final_states": all_states(rule, "auto")},
-         quantified(rule, len(SEGMENTS)), gradient=name in DIFFERENTIATED)
+         quantified(rule, len(SEGMENTS)), gradient=name in DIFFERENTIATED, rules=(name,))
     for name, rule in RULES.items()
 )  # fmt: skip
 

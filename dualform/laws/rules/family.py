@@ -138,7 +138,7 @@ def each(make: Callable[[Rule], tuple[dict, tuple]], names=tuple(RULES), gradien
     out = []
     for name in names:
         forms, quantified = make(RULES[name])
-        out.append(Case(name + what, forms, quantified, gradient=gradient))
+        out.append(Case(name + what, forms, quantified, gradient=gradient, rules=(name,)))
     return tuple(out)
 
 
@@ -173,7 +173,9 @@ def whole(rule: Rule) -> Case:
     all_forms = everything(rule)
     if rule.name in ("normalized", "mesa"):
         all_forms = {name: last_state(f) for name, f in all_forms.items()}
-    return Case(f"{rule.name}, integers", all_forms, inputs(rule), sample=integers(rule), exact=True)
+    return Case(
+        f"{rule.name}, integers", all_forms, inputs(rule), sample=integers(rule), exact=True, rules=(rule.name,)
+    )
 
 
 def last_state(form: Callable) -> Callable:
@@ -210,8 +212,9 @@ def _rotated(rule):
     return {"as given": rotated(rule, False), "rotated": rotated(rule, True)}, (q, k, v, own, scale, (3,))
 
 
-def reduction(name: str, special: Callable, general: Callable, *quantified) -> Case:
-    return Case(name, {"special": special, "general": general}, quantified)
+def reduction(rules: str, name: str, special: Callable, general: Callable, *quantified) -> Case:
+    """One rule is another: which two, and where."""
+    return Case(name, {"special": special, "general": general}, quantified, rules=tuple(rules.split()))
 
 
 QKV = ((T, K), (T, K), (T, V))
@@ -231,36 +234,39 @@ def orthonormal(w):
 
 
 REDUCTIONS = (
-    reduction("gated delta at g = 0 is delta", lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b),
+    reduction("gated_delta delta", "gated delta at g = 0 is delta",
+              lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b),
               lambda q, k, v, S, b: of("gated_delta")(q, k, v, S, beta=b, g=jnp.zeros(T)), *QKV, S, STEP),
-    reduction("kda with equal channels is gated delta",
+    reduction("kda gated_delta", "kda with equal channels is gated delta",
               lambda q, k, v, S, b, g: of("gated_delta")(q, k, v, S, beta=b, g=g),
               lambda q, k, v, S, b, g: of("kda")(q, k, v, S, beta=b, g=jnp.broadcast_to(g[:, None], (T, K))),
               *QKV, S, STEP, DECAY),
-    reduction("gla with equal channels is retention", lambda q, k, v, S, g: of("retention")(q, k, v, S, g=g),
+    reduction("gla retention", "gla with equal channels is retention",
+              lambda q, k, v, S, g: of("retention")(q, k, v, S, g=g),
               lambda q, k, v, S, g: of("gla")(q, k, v, S, g=jnp.broadcast_to(g[:, None], (T, K))), *QKV, S, DECAY),
-    reduction("retention at g = 0 is linear attention", lambda q, k, v, S: of("linear_attn")(q, k, v, S),
+    reduction("retention linear_attn", "retention at g = 0 is linear attention",
+              lambda q, k, v, S: of("linear_attn")(q, k, v, S),
               lambda q, k, v, S: of("retention")(q, k, v, S, g=jnp.zeros(T)), *QKV, S),
-    reduction("rwkv7 with a = -beta e^g k, b = k, values beta v is gated delta",
+    reduction("rwkv7 gated_delta", "rwkv7 with a = -beta e^g k, b = k, values beta v is gated delta",
               lambda q, k, v, S, b, g: of("gated_delta")(q, k, v, S, beta=b, g=g),
               lambda q, k, v, S, b, g: of("rwkv7")(
                   q, k, b[:, None] * v, S, g=jnp.broadcast_to(g[:, None], (T, K)),
                   a=-(b * jnp.exp(g))[:, None] * k, b=k), *QKV, S, STEP, DECAY),
-    reduction("ttt with minibatch 1 is delta", lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b),
+    reduction("ttt delta", "ttt with minibatch 1 is delta", lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b),
               lambda q, k, v, S, b: of("ttt", minibatch=1)(q, k, v, S, beta=b), *QKV, S, STEP),
-    reduction("ttt with one minibatch from zero is linear attention of beta v",
+    reduction("ttt linear_attn", "ttt with one minibatch from zero is linear attention of beta v",
               lambda q, k, v, b: of("linear_attn")(q, k, b[:, None] * v, None),
               lambda q, k, v, b: of("ttt", minibatch=T)(q, k, v, None, beta=b), *QKV, STEP),
-    reduction("momentum at mu = 0 is delta", lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b),
+    reduction("momentum delta", "momentum at mu = 0 is delta", lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b),
               lambda q, k, v, S, b: _first(of("momentum", rule="delta")(q, k, v, (S, 0 * S), beta=b, mu=0.0)),
               *QKV, S, STEP),
-    reduction("titans at mu = 0, g = 0 is ttt", lambda q, k, v, S, b: of("ttt")(q, k, v, S, beta=b),
+    reduction("titans ttt", "titans at mu = 0, g = 0 is ttt", lambda q, k, v, S, b: of("ttt")(q, k, v, S, beta=b),
               lambda q, k, v, S, b: _first(
                   of("titans")(q, k, v, (S, 0 * S), beta=b, mu=0.0, g=jnp.zeros(T))), *QKV, S, STEP),
-    reduction("longhorn is delta with beta / (1 + beta k.k)",
+    reduction("longhorn delta", "longhorn is delta with beta / (1 + beta k.k)",
               lambda q, k, v, S, b: of("delta")(q, k, v, S, beta=b / (1 + b * jnp.sum(k * k, axis=1))),
               lambda q, k, v, S, b: of("longhorn")(q, k, v, S, beta=b), *QKV, S, STEP),
-    reduction("delta with beta = 1 and orthonormal keys from zero is linear attention",
+    reduction("delta linear_attn", "delta with beta = 1 and orthonormal keys from zero is linear attention",
               lambda q, v, w: of("linear_attn")(q, orthonormal(w), v, None),
               lambda q, v, w: of("delta")(q, orthonormal(w), v, None, beta=jnp.ones(K)), (K, K), (K, V), (3,)),
 )  # fmt: skip
@@ -304,21 +310,23 @@ def ridge_limit(rng) -> Measurement:
 LAWS = (
     Law("F1", "a sequence may be cut and resumed from the state", r"f(x_{1..T}, S_0) = f(x_{c..T}, f(x_{1..c}, S_0))",
         each(_split), (PROVED,), domain="at multiples of the minibatch for ttt and titans"),
-    Law("F1", "packed sequences are separate sequences, and padding does nothing", "",
+    Law("F1.packed", "packed sequences are separate sequences, and padding does nothing", "",
         (*each(_packed, gradient=True), *each(_packed_too, what=", other forms")), (PROVED,),
         domain="segment_ids with padding -1"),
-    Law("F1", "where whole numbers suffice no form rounds, not even at hard resets", "",
+    Law("F1.integers", "where whole numbers suffice no form rounds, not even at hard resets", "",
         tuple(whole(rule) for rule in RULES.values()), (BOUNDED,),
         domain="float32; of normalized and mesa the final states"),
-    Law("F1", "no output depends on a later token", "", each(_causal), (PROVED,)),
+    Law("F1.causal", "no output depends on a later token", "", each(_causal), (PROVED,)),
     Law("F2", "outputs and states are linear in values and initial states", "",
         each(_linear, [n for n in RULES if n not in ("normalized", "mesa")]), (PROVED,),
         domain="not in normalized's z nor in mesa's H"),
-    Law("F2", "keys and queries may be rotated together", r"f(QR, KR, V) = f(Q, K, V)", each(_rotated, ROTATES),
+    Law("F2.rotation", "keys and queries may be rotated together",
+        r"f(QR, KR, V) = f(Q, K, V)", each(_rotated, ROTATES),
         (PROVED,), domain="no gate per channel, no feature map, mesa with one lam; zero initial state"),
-    Law("F2", "one rule is another at special gates", "", REDUCTIONS, (PROVED,)),
+    Law("F2.gates", "one rule is another at special gates", "", REDUCTIONS, (PROVED,)),
     Law("W1", '"RWKV-7\'s general update is a gradient step"', r"S a b^\top \text{ is a gradient field}",
-        (Case("general a, b", {"as claimed": pairing(True), "its transpose": pairing(False)}, (S, S, (K,), (K,))),),
+        (Case("general a, b", {"as claimed": pairing(True), "its transpose": pairing(False)}, (S, S, (K,), (K,)),
+              rules=("rwkv7",)),),
         (REFUTED,), domain="a not parallel to b", source="readings of RWKV-7 as test-time training"),
     Law("Z2", "mesa with a strong ridge is linear attention", r"\lambda\, o \to \sum v (k \cdot q)", (), (MEASURED,),
         measure=ridge_limit),

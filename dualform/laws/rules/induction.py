@@ -90,13 +90,14 @@ def one_chunk(rule: Rule) -> tuple[Case, ...]:
     forms = {"token by token": by_step(rule), "chunked": chunked(rule)}
     full = {**forms, "recurrent": run(rule, "recurrent")}
     cases = [
-        Case(f"{rule.name}: {n} of {C} tokens", full if n == C else forms, quantified(rule, n)) for n in range(C, 0, -1)
+        Case(f"{rule.name}: {n} of {C} tokens", full if n == C else forms, quantified(rule, n), rules=(rule.name,))
+        for n in range(C, 0, -1)
     ]
     if any(gate.log for gate in rule.gates):
         for resets in reset_patterns(rule):
             where = "".join(str(int(x)) for x in resets.ravel())
             name = f"{rule.name}: {C} tokens, resets {where}"
-            cases.append(Case(name, forms, quantified(rule, C, resets), gradient=False))
+            cases.append(Case(name, forms, quantified(rule, C, resets), gradient=False, rules=(rule.name,)))
     return tuple(cases)
 
 
@@ -113,12 +114,14 @@ def folds(rule: Rule) -> tuple[Case, ...]:
     """(F10) for two chunks, and for two and a partial third; as a loop, for more."""
     C = size(rule)
     f, h = (the_same_loop(rule, form) for form in (run(rule, "recurrent"), chunked(rule)))
-    parts = one_by_one(rule, C)
+    parts, own = one_by_one(rule, C), (rule.name,)
     two, more = quantified(rule, 2 * C), quantified(rule, 2 * C + 1)
     return (
-        Case(f"{rule.name}: 2 chunks of {C}", {"chunk by chunk": parts, "chunked": h}, two),
-        Case(f"{rule.name}: 2 chunks of {C} and a token", {"chunk by chunk": parts, "chunked": h}, more),
-        Case(f"{rule.name}: the recurrence", {"chunk by chunk": parts, "recurrent": f}, more, gradient=False),
+        Case(f"{rule.name}: 2 chunks of {C}", {"chunk by chunk": parts, "chunked": h}, two, rules=own),
+        Case(f"{rule.name}: 2 chunks of {C} and a token", {"chunk by chunk": parts, "chunked": h}, more, rules=own),
+        Case(
+            f"{rule.name}: the recurrence", {"chunk by chunk": parts, "recurrent": f}, more, gradient=False, rules=own
+        ),
     )
 
 

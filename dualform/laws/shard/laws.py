@@ -24,7 +24,7 @@ def over_devices(rule: Rule) -> Callable:
 def case(rule: Rule, resets=()) -> Case:
     forms = {"one device": run(rule, "recurrent"), f"{DEVICES} devices": over_devices(rule)}
     what = f", resets {resets}" if resets else ""
-    return Case(f"{rule.name}{what}", forms, inputs(rule, resets), gradient=False)
+    return Case(f"{rule.name}{what}", forms, inputs(rule, resets), gradient=False, rules=(rule.name,))
 
 
 CASES = tuple(

@@ -19,6 +19,7 @@ from dualform.prove.rounding.piecewise import Doubtful
 from dualform.prove.rounding.result import RoundingBound
 from dualform.prove.rounding.solves import Factors
 from dualform.prove.rounding.tape import Node, Tape, bound
+from dualform.prove.runtime import Runtime
 
 
 def reduce_precision(tape: Tape, eqn, x: Node) -> list[Node]:
@@ -93,7 +94,7 @@ class Rounding:
     folds = False
 
     def __init__(self, pair: float):
-        self.tape = Tape(pair)
+        self.tape, self.runtime = Tape(pair), Runtime()
         self.interpreter = Interpreter(self)
         self.rules = {name: self._bind(name, rule) for name, rule in RULES.items()}
 
@@ -240,7 +241,9 @@ def _rounded(x: np.ndarray, dtype: Any) -> np.ndarray:
 def enter(arithmetic: Rounding, x: np.ndarray, dtype) -> Any:
     """An input: exact, but for the subnormal numbers that XLA takes as zero (R5)."""
     if x.dtype.kind in "iub":
-        return x.astype(dtype)
+        whole = np.array(x, dtype)
+        arithmetic.runtime.note([whole])
+        return whole
     z = x.astype(np.float64)
     return arithmetic.tape.source(z, flushed(z, str(x.dtype)))
 

@@ -230,7 +230,7 @@ def levels(step, rescale):
     return two_levels
 
 
-RECURRENT = "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 %"
+RECURRENT = "DE4.recurrent"
 
 PLANTED = (
     ("ascent", "the labels go up", "DE1", "lsa", plus(eta=lambda e, g: -e), "four examples"),
@@ -304,7 +304,7 @@ PLANTED = (
     ("wrong way", "noise raises the answer", "DE18", "two_levels", levels(1.0, -1.0), None),
 )  # fmt: skip
 
-TITLE18 = "as n grows they come as near to the oracle as one likes, where constant ridge does not"
+TITLE18 = "DE18.oracle"
 
 
 def right_residuals(values, A, eta, gamma):

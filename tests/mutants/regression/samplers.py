@@ -120,12 +120,7 @@ def by_example(task, key, shape):
     return jax.random.choice(key, jnp.atleast_1d(jnp.asarray(task.noise, float)), shape)
 
 
-NORMAL, UNIFORM, RANDOM, SPARSE = (
-    "prompts of normal inputs: covariance, prior, noise, a query of another law, all independent",
-    "uniform inputs lie within the half width: variance a^2 / 3, fourth moment a^4 / 5",
-    "random covariances are drawn once a prompt",
-    "sparse tasks keep as many entries as they say; levels of noise are drawn once a prompt",
-)  # fmt: skip
+NORMAL, UNIFORM, RANDOM, SPARSE = "LS15", "LS15.uniform", "LS15.covariances", "LS15.sparse"
 
 SAMPLERS = (
     ("one key for inputs and tasks", "shared key", drawn([("w", "inputs")]), NORMAL),

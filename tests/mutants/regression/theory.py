@@ -208,8 +208,8 @@ def noisy_query(Lambda, N, M, A, test):
     return regression.risk(Lambda, N, M, A=A, **test) + test.get("noise", 0.0) ** 2
 
 
-SHIFTED = "inputs scaled by 1.5: risk 11.72533 within 1.5 %"
-NOISY = "label noise 0.7: risk 1.22586 within 1 %"
+SHIFTED = "RK10.scaled"
+NOISY = "RK10.noise"
 
 RISKS = (
     ("noisy query", "the query's label with noise", "RK10", "of_step",
@@ -242,7 +242,7 @@ RISKS = (
      "two examples in the plane"),
     ("half the width", "the whole interval for half of it", "RK15", "uniform_limit",
      lambda d, N, a: regression.uniform_limit(d, N, a / 2),
-     "ten uniform inputs: losses 0.206229 on (-1/2, 1/2), 0.824916 on (-1, 1)"),
+     "RK15.uniform"),
 )  # fmt: skip
 
 # (RK16) to (RK27): flow, rates, shifts

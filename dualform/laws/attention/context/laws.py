@@ -35,7 +35,7 @@ LAWS = (
         source=DAI, full_only=(BOUNDED,),
     ),
     Law(
-        "IC1", '"linear attention adds outer products $e_i \\otimes (x_i \\cdot x)$"',
+        "IC1.outer", '"linear attention adds outer products $e_i \\otimes (x_i \\cdot x)$"',
         r"\sum_i e_i \otimes (x_i \cdot x) \text{ has the axes of the output}",
         (case("one query", ("axes as written", lambda e, x, q: jnp.full((), float(jnp.outer(e, jnp.dot(x, q)).ndim))),
               ("axes of the output", lambda e, x, q: jnp.full((), float((e * jnp.dot(x, q)).ndim))),
@@ -62,7 +62,7 @@ LAWS = (
         source="claim C7", full_only=(BOUNDED,),
     ),
     Law(
-        "IC3", '"each demonstration is a step of gradient descent on the squared loss"',
+        "IC3.squared", '"each demonstration is a step of gradient descent on the squared loss"',
         r"-\nabla \tfrac12 |W W_K x' - W_V x'|^2 = W_V x' (W_K x')^\top",
         (case("one demonstration", ("as claimed", c.split_weight), ("gradient descent", c.squared_run),
               context(1, 1)[:-1]),),
@@ -89,13 +89,13 @@ LAWS = (
         (PROVED,),
     ),
     Law(
-        "IC5", '"the finetuned update of n training tokens has rank at most n"',
+        "IC5.tokens", '"the finetuned update of n training tokens has rank at most n"',
         r"\mathrm{rank}\, \Delta W_{FT} \le r_V",
         (case("one training token, 3 x 3", ("minor", c.minor), ("zero", c.zero), square(1, 3)),),
         (REFUTED,), source="carrying claim C45 over from one layer to a product of two", full_only=(REFUTED,),
     ),
     Law(
-        "IC5", '"the finetuned update has at most the rank of the query\'s own tokens"',
+        "IC5.query", '"the finetuned update has at most the rank of the query\'s own tokens"',
         r"\mathrm{rank}\, \Delta W_{FT} \le r_X",
         (case("one own token, 3 x 3", ("minor", c.minor), ("zero", c.zero), square(3, 1)),),
         (REFUTED,), source="carrying the bound of each term over to their sum", full_only=(REFUTED,),
@@ -119,7 +119,7 @@ LAWS = (
         domain="two sequences of two tokens, read in a third context", source=f"{DAI}; claim C8", full_only=(BOUNDED,),
     ),
     Law(
-        "IC7", "a head finetuned on handwritten digits is attention over its training tokens",
+        "IC7.digits", "a head finetuned on handwritten digits is attention over its training tokens",
         r"F_{FT}(q) = (W_{ZSL} + \Delta W_{FT}) q",
         (Case("rows of digits", {"gradient descent": c.finetuned_by_gradient(attention.squared), **c.finetuned_forms()},
               c.DIGITS, c.digit_rows, gradient=False),),
@@ -138,7 +138,7 @@ LAWS = (
         (PROVED,), source="claim C9",
     ),
     Law(
-        "IC8", '"in-context learning and finetuning make the same kind of update"',
+        "IC8.kind", '"in-context learning and finetuning make the same kind of update"',
         r"\Delta W_{FT}(X) = \Delta W_{FT}(Y), \text{ as } \Delta W_{ICL}(X) = \Delta W_{ICL}(Y)",
         (case("two contexts", ("one context", lambda a, b, da, db, X, Y: attention.ft_update(a, b, da, db, X)),
               ("other context", lambda a, b, da, db, X, Y: attention.ft_update(a, b, da, db, Y)),
@@ -153,7 +153,7 @@ LAWS = (
         full_only=(PROVED, BOUNDED),
     ),
     Law(
-        "IC9", "the causal mask of several heads ends with the query's own position", r"i \le n - M + t",
+        "IC9.mask", "the causal mask of several heads ends with the query's own position", r"i \le n - M + t",
         tuple(case(name, ("loop", c.causal_loop), ("linear_heads", c.causal_heads),
                    ((4, 2, V), (4, 2, K), (queries, 2, K), ()), bounded=queries == 2)
               for name, queries in (("as many queries as tokens", 4), ("the last two tokens", 2))),
@@ -167,7 +167,8 @@ LAWS = (
         (BOUNDED,), dtypes=("float64", "float32"), full_only=(BOUNDED,), source=DAI,
     ),
     Law(
-        "IC10", '"the smaller the similarity, the closer the two updates"', r"\cos = 0 \text{ for equal updates}",
+        "IC10.smaller", '"the smaller the similarity, the closer the two updates"',
+        r"\cos = 0 \text{ for equal updates}",
         (case("equal updates", ("as claimed", lambda h, a: jnp.zeros(())),
               ("update_similarity", lambda h, a: c.library_cosine(h, a, a)), ((3,), (3,))),),
         (REFUTED,), source="claim C16: it is a cosine, 1 for equal updates",
@@ -179,13 +180,13 @@ LAWS = (
         (PROVED,),
     ),
     Law(
-        "IC11", "orthogonal updates have that similarity", r"h \perp a \perp b",
+        "IC11.orthogonal", "orthogonal updates have that similarity", r"h \perp a \perp b",
         (Case("in the ratio", {"formula": c.of_ratio, "unrelated_cosine": attention.unrelated_cosine,
                                "orthogonal vectors": c.orthogonal}, ((),), lambda rng: (rng.uniform(1, 8),)),),
         (BOUNDED,), dtypes=("float64", "float32"), full_only=(BOUNDED,),
     ),
     Law(
-        "IC11", "random updates of squared length three times the state's have similarity 1/4", r"c = 3", (),
+        "IC11.random", "random updates of squared length three times the state's have similarity 1/4", r"c = 3", (),
         (MEASURED,), domain="2,048 features", measure=c.unrelated_updates, full_only=(MEASURED,),
         source="claim C13's measure",
     ),

@@ -35,7 +35,7 @@ LAWS = (
         source=POSTED, full_only=(PROVED, BOUNDED),
     ),
     Law(
-        "MA3", "the same beside softmax attention", r"\mathrm{Attn}_t + m_t",
+        "MA3.softmax", "the same beside softmax attention", r"\mathrm{Attn}_t + m_t",
         (case("five positions", ("definition", m.posted), ("moattn_learned", m.posted_library("recurrent")),
               (*TOKENS, (V, 3), (V, 3), ()),
               lambda rng: (*(rng.standard_normal(s) for s in (*TOKENS, (V, 3), (V, 3))), 0.5)),),
@@ -63,14 +63,14 @@ LAWS = (
         source="Polyak 1964", full_only=(BOUNDED,),
     ),
     Law(
-        "MA6", "its layer is the running sum of RetNet's states, its velocity the last of them",
+        "MA6.layer", "its layer is the running sum of RetNet's states, its velocity the last of them",
         r"Z_t = \text{RetNet}_t",
         (case("four positions", ("momentum", m.running_sum), ("retention", m.of_retention),
               ((4, V), (4, K), (4, K), LOGS, (V, K)), gradient=False, bounded=False),),
         (PROVED,),
     ),
     Law(
-        "MA6", "the gradient descent printed beside momentum attention is heavy ball with rate gamma eta",
+        "MA6.printed", "the gradient descent printed beside momentum attention is heavy ball with rate gamma eta",
         r"\Theta_t = \Theta_{t-1} - \gamma \sum_{i<t} \eta^{t-i} g_i",
         (case("four steps", ("as printed", m.printed_recursion), ("heavy ball", m.as_heavy_ball),
               ((V, K), (4, V, K), (), ()), gradient=False, bounded=False),),
@@ -94,7 +94,7 @@ LAWS = (
         (PROVED,), domain="any eta and mu; the average is zero for eta = 0 or values that cancel", source="claim C19",
     ),
     Law(
-        "MA8", '"momentum attention is momentum"', r"\mathrm{LinearAttn}_t + m_t = S_t q_t,\ \mu = \eta",
+        "MA8.momentum", '"momentum attention is momentum"', r"\mathrm{LinearAttn}_t + m_t = S_t q_t,\ \mu = \eta",
         (case("two positions", ("momentum attention", m.without_softmax), ("heavy ball", attention.heavy_ball_attn),
               ((2, 1), (2, 1), (2, 1), ())),),
         (REFUTED,), source=f"claim C19, {DAI}",
@@ -115,7 +115,7 @@ LAWS = (
         full_only=(PROVED, BOUNDED),
     ),
     Law(
-        "MA10", '"momentum on the values is momentum on the layer"', r"\sum_t \bar v_t (k_t \cdot q) = S_T q",
+        "MA10.layer", '"momentum on the values is momentum on the layer"', r"\sum_t \bar v_t (k_t \cdot q) = S_T q",
         (case("two positions", ("values", m.momentum_on_values), ("layer", m.heavy_ball_at_end),
               ((2, 1), (2, 1), (1,), ())),),
         (REFUTED,), source="reading an average of values as momentum", full_only=(REFUTED,),

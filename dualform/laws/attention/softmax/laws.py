@@ -38,7 +38,7 @@ LAWS = (
         domain="any weights whose sums are not zero", full_only=(BOUNDED,), source="He et al. 2022",
     ),
     Law(
-        "SX2", "the same from queries and keys, shifted so that nothing overflows", r"w = e^{s}",
+        "SX2.shifted", "the same from queries and keys, shifted so that nothing overflows", r"w = e^{s}",
         (case("softmax", ("all tokens", m.softmax_together), ("softmax_split", m.softmax_mixture), SOFTMAX),),
         (BOUNDED,), full_only=(BOUNDED,),
     ),
@@ -75,21 +75,21 @@ LAWS = (
         full_only=(BOUNDED,),
     ),
     Law(
-        "SX6", '"the query\'s own tokens contribute what they would without demonstrations", with a softmax',
+        "SX6.own", '"the query\'s own tokens contribute what they would without demonstrations", with a softmax',
         r"(1 - \lambda) \mathrm{Attn}_z = \mathrm{Attn}_z",
         (case("from weights", ("as claimed", m.zero_shot), ("with demonstrations", m.share_of_own_tokens),
               ((1,), (1,), (1, 1), (1, 1))),),
         (REFUTED,), source=f"claim C6, {DAI}",
     ),
     Law(
-        "SX6", '"the output is the zero-shot output plus that of the demonstrations", with a softmax',
+        "SX6.sum", '"the output is the zero-shot output plus that of the demonstrations", with a softmax',
         r"\mathrm{Attn} = \mathrm{Attn}_z + \mathrm{Attn}_d",
         (case("from weights", ("as claimed", m.sum_of_blocks), ("all tokens", m.together),
               ((1,), (1,), (1, 1), (1, 1))),),
         (REFUTED,), source=f"claim C5, {DAI}",
     ),
     Law(
-        "SX6", '"demonstrations change softmax attention by a fixed matrix times the query"',
+        "SX6.fixed", '"demonstrations change softmax attention by a fixed matrix times the query"',
         r"\mathrm{Attn}(2q) - \mathrm{Attn}_z(2q) = 2 (\mathrm{Attn}(q) - \mathrm{Attn}_z(q))",
         (case("twice the query", ("twice the change", lambda V, K, Y, L, q: 2 * m.effect(V, K, Y, L, q)),
               ("change at twice the query", lambda V, K, Y, L, q: m.effect(V, K, Y, L, 2 * q)),

@@ -71,24 +71,24 @@ LAWS = (
         (PROVED,), domain="second moments of task and query multiples of the identity",
     ),
     Law(
-        "DE4", "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 %",
+        "DE4.recurrent", "two recurrent layers of GD reach .1567, of GD++ .1106 with gamma .176, within 1, 1.5 and 3 %",
         r"\min E\, \tfrac12 \tfrac{a^2}{3} \sum_i r(\lambda_i)^2,\ N = d = 10,\ a = \tfrac12", (), (MEASURED,),
         domain="uniform inputs on (-0.5, 0.5)", measure=m.RECURRENT, source=f"{OSWALD}: gamma 0.179",
         full_only=(MEASURED,),
     ),
     Law(
-        "DE4", "the correction gamma falls with the number of examples: .099 at 25, .056 at 50, within 2 %",
+        "DE4.correction", "the correction gamma falls with the number of examples: .099 at 25, .056 at 50, within 2 %",
         r"\gamma / N \text{ at the least risk},\ d = 10", (), (MEASURED,),
         domain="two recurrent layers, uniform inputs on (-0.5, 0.5)", measure=m.CORRECTIONS,
         source=f"{OSWALD}: 0.099 and 0.056", thorough=True,
     ),
     Law(
-        "DE4", "one layer reaches 1.154; two reach .362, within 3 %, and below .07 with curvature",
+        "DE4.layers", "one layer reaches 1.154; two reach .362, within 3 %, and below .07 with curvature",
         r"\min E \sum_i r(\lambda_i)^2,\ d = 5,\ N = 20", (), (MEASURED,),
         domain=ALL_BUT, measure=m.TWO_LAYERS, source="setting of Ahn et al. 2023", full_only=(MEASURED,),
     ),
     Law(
-        "DE4", "three layers reach .134 (within 3 %), and below .0037 with curvature",
+        "DE4.three", "three layers reach .134 (within 3 %), and below .0037 with curvature",
         r"\min E \sum_i r(\lambda_i)^2,\ d = 5,\ N = 20", (), (MEASURED,),
         domain=ALL_BUT, measure=m.THREE_LAYERS,
         source="setting of Ahn et al. 2023", thorough=True,
@@ -144,14 +144,14 @@ LAWS = (
         (PROVED,), source=FU,
     ),
     Law(
-        "DE11", "the matrix of GD is that of GD on w'Sw / 2 - b'w", r"w_k = M_k b",
+        "DE11.quadratic", "the matrix of GD is that of GD on w'Sw / 2 - b'w", r"w_k = M_k b",
         (case("three steps", ("gradient descent", f.symmetric(f.descent_answer(f.quadratic, 3))),
               ("descent_inverse", f.symmetric(f.descent_matrix_answer(3))), ((3, 3), (3,), ()), gradient=False,
               bounded=False),),
         (PROVED,), domain="symmetric S",
     ),
     Law(
-        "DE11", '"Newton\'s step k is where GD on the least-squares loss is after 2^k steps"',
+        "DE11.doubling", '"Newton\'s step k is where GD on the least-squares loss is after 2^k steps"',
         r"M_k b = w_{2^k},\ w_{j+1} = w_j - \alpha (S w_j - b)",
         (case("one step", ("Newton", f.symmetric(f.newton_answer(1))),
               ("gradient descent", f.symmetric(f.descent_answer(f.quadratic, 2))), ((1, 1), (1,), ())),),
@@ -207,7 +207,7 @@ LAWS = (
         (PROVED,), source=VLADYMYROV,
     ),
     Law(
-        "DE17", '"one diagonal head reaches what two reach"', r"\omega_{xx} \omega_{yy} = \omega_{xy} \omega_{yx}",
+        "DE17.two", '"one diagonal head reaches what two reach"', r"\omega_{xx} \omega_{yy} = \omega_{xy} \omega_{yx}",
         (case("two heads", ("as claimed", f.zero), ("scalars", f.determinant), ((2, 2), (2, 2))),),
         (REFUTED,), source=VLADYMYROV,
     ),
@@ -220,7 +220,7 @@ LAWS = (
         (PROVED,), source=f"{VLADYMYROV}, theorem 5.2",
     ),
     Law(
-        "DE18", "as n grows they come as near to the oracle as one likes, where constant ridge does not",
+        "DE18.oracle", "as n grows they come as near to the oracle as one likes, where constant ridge does not",
         r"\sigma_k^2 = u_k n,\ u = 0.1, 1,\ d = 5", (), (MEASURED,), domain="Gaussian inputs, n = 20, 160, 1280",
         measure=m.TWO_LEVELS, source=f"{VLADYMYROV}, theorem 5.2", full_only=(MEASURED,),
     ),

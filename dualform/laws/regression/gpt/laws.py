@@ -51,7 +51,7 @@ LAWS = (
         (PROVED,), source="Radford et al. 2019", full_only=(PROVED,),
     ),
     Law(
-        "GP2", "the network as it runs, with the shift in its softmax", r"\mathrm{gpt}(x, y)",
+        "GP2.stable", "the network as it runs, with the shift in its softmax", r"\mathrm{gpt}(x, y)",
         (Case("two heads", {"definition": forms.by_token, "gpt_predictions": gpt_predictions}, (NET, x2, y2),
               sample=drawn(TINY, x2, y2)),),
         (BOUNDED,), dtypes=("float32",), draws=1, source="Radford et al. 2019", full_only=(BOUNDED,),
@@ -78,7 +78,7 @@ LAWS = (
         domain="lambda > 0",
     ),
     Law(
-        "GP5", "least squares fits, and where it fits perfectly its norm is least",
+        "GP5.norm", "least squares fits, and where it fits perfectly its norm is least",
         r"X^\top (Xw - y) = 0, \quad \text{or } Xw = y,\ w \in \mathrm{span}(x_i)",
         tuple(Case(name, {"zero": forms.zeros_left, "what ols leaves": forms.left_over(baselines.ols)},
                    ((k, d), (k,), (d,)), sample=full_rank(k, d), gradient=False, bounded=False) for name, k, d in K_D),
@@ -96,14 +96,14 @@ LAWS = (
               sample=ridge_settings(x2, y2)),),
     ),
     Law(
-        "GP8", "the best step divides by k + d + 1 + sigma^2",
+        "GP8.step", "the best step divides by k + d + 1 + sigma^2",
         r"\min_p R = (d + 1 + \sigma^2) / (k + d + 1 + \sigma^2)",
         (Case("any k, d, noise", {"definition": forms.best_by_hand, "best_averaging_risk": forms.best_by_library},
               ((), (), ()), gradient=False, bounded=False),),
         (PROVED,), source="Garg et al. 2022; Mahankali et al. 2024",
     ),
     Law(
-        "GP8", "\"what one layer of linear attention learns is least squares\"",
+        "GP8.ols", "\"what one layer of linear attention learns is least squares\"",
         r"\frac{1}{k + d + 1} \sum_i y_i x_i \cdot q = w_{OLS} \cdot q",
         (Case("fewer examples", {"as claimed": forms.one_step_answer, "least squares": forms.ols_answer},
               ((1, 2), (1,), (2,))),
@@ -135,7 +135,7 @@ LAWS = (
         (PROVED,), domain="queries of full rank", source="Akyurek et al. 2023",
     ),
     Law(
-        "GP11", "the distance of weights", r"\mathrm{ILWD} = E\, |w_A - w_B|^2",
+        "GP11.distance", "the distance of weights", r"\mathrm{ILWD} = E\, |w_A - w_B|^2",
         (Case("two prompts", {"definition": forms.distances, "ilwd": similarity.ilwd}, ((2, 3), (2, 3))),),
         source="Akyurek et al. 2023",
     ),
@@ -153,13 +153,14 @@ LAWS = (
         source="Garg et al. 2022", full_only=(MEASURED,),
     ),
     Law(
-        "GP7", "risk of least squares under label noise 1: peaks at k = d, d = 20, within 5 %",
+        "GP7.noise", "risk of least squares under label noise 1: peaks at k = d, d = 20, within 5 %",
         r"1 - k/d + \sigma^2 k / (d (d - k - 1)), \quad \sigma^2 / (k - d - 1)", (), (MEASURED,),
         measure=Experiment(runs.noisy_risks, {"least squares": baselines.ols}), domain="x, w ~ N(0, I)",
         source="Garg et al. 2022", full_only=(MEASURED,),
     ),
     Law(
-        "GP9", "the Bayes predictor's risk is 0.802 within 2 % for d = 8, k = 10, sigma = 0.5, and others' is larger",
+        "GP9.sampled",
+        "the Bayes predictor's risk is 0.802 within 2 % for d = 8, k = 10, sigma = 0.5, and others' is larger",
         r"\sigma^2\, E\, \mathrm{tr}\,(X^\top X + \sigma^2 I)^{-1}", (), (MEASURED,),
         measure=Experiment(runs.bayes_risk, {"bayes": baselines.bayes, "ridge": baselines.ridge}),
         domain="x, w ~ N(0, I)", source="the posterior mean, sampled", full_only=(MEASURED,),

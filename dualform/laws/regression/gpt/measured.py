@@ -1,6 +1,6 @@
 """Measurements of chapter 9 on baselines and on trained GPTs.
 
-Means are over prompts. A measurement holds where the mean is within the tolerance that its law states *and* within five standard
+Means are over prompts. A measurement holds where the mean is within the tolerance of its law *and* within five standard
 errors, which are smaller than the tolerance; so a right program fails for one seed in a million.
 """
 
@@ -230,16 +230,17 @@ def trained_longer(rng) -> Measurement:
 
 
 TRAINED = (
-    Law("GP4", "a GPT of 153,345 weights learns to learn in context: errors fall as it reads",
+    Law("GP4.reads", "a GPT of 153,345 weights learns to learn in context: errors fall as it reads",
         r"E (\hat y_k - y_k)^2 / d", (), (MEASURED,), domain="the library's own network, d = 5, 10 examples",
         measure=learns, source="claim C10; Garg et al. 2022", full_only=(MEASURED,)),
-    Law("GP12", "a small GPT is like ridge regression, and not least squares where that is exact",
+    Law("GP12.ridge", "a small GPT is like ridge regression, and not least squares where that is exact",
         r"\hat\lambda > 0", (), (MEASURED,), domain="the library's own network, d = 5, 8 examples",
         measure=ridge_like, source="claim C31; Akyurek et al. 2023", full_only=(MEASURED,)),
-    Law("GP2", "with more examples than in training a GPT errs more than zero does: positions were not trained",
+    Law("GP2.longer", "with more examples than in training a GPT errs more than zero does: positions were not trained",
         r"h_j = W_{in} t_j + b_{in} + p_j", (), (MEASURED,), domain="the library's own network, 12 to 14 examples",
         measure=longer, source="claim C29; Zhang et al. 2024", full_only=(MEASURED,)),
-    Law("GP4", "4,000 steps: error/d after 10 examples below 0.2 (the best step has 0.375), after 1 from 0.80 to 0.85",
+    Law("GP4.trained",
+        "4,000 steps: error/d after 10 examples below 0.2 (the best step has 0.375), after 1 from 0.80 to 0.85",
         r"\ell = \frac1n \sum_i (\hat y_i - y_i)^2", (), (MEASURED,), domain="d = 5, 11 points, batch 64, Adam 1e-3",
         measure=trained_longer, source="Garg et al. 2022", thorough=True),
 )  # fmt: skip

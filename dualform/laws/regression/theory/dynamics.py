@@ -18,7 +18,7 @@ FLOW = (
         source=f"{ZHANG}, lemma 5.2",
     ),
     Law(
-        "RK16", "blocks that start at zero stay there", r"w_{21} = 0,\ u_{12} = 0",
+        "RK16.zeros", "blocks that start at zero stay there", r"w_{21} = 0,\ u_{12} = 0",
         (case("a prompt and its mirror", ("zero", paths.no_cross_gradients), ("autodiff of lsa", paths.cross_gradients),
               (ROOT, (), (2, 2), (2,), (2,), (2,))),),
         domain="any prompt, and the same with labels turned round", source=ZHANG,
@@ -35,7 +35,7 @@ FLOW = (
               ((), ROOT, ROOT, (), ())),), source=ZHANG,
     ),
     Law(
-        "RK18", "gradient flow arrives at the limit, with matrices of equal norm", r"A(t) \to A^*",
+        "RK18.arrives", "gradient flow arrives at the limit, with matrices of equal norm", r"A(t) \to A^*",
         **experiment(measured.reaches_limit, flow=regression.flow, limit=regression.limit,
                      trained_construction=regression.trained_construction),
         domain="random covariances, one prior that does not commute", source=f"{ZHANG}, theorem 4.1; claim C23",
@@ -56,7 +56,7 @@ FLOW = (
         source="Saxe et al. 2014",
     ),
     Law(
-        "RK20", "d = 5, N = 20, sigma = 0.05: the integrated path is the curve",
+        "RK20.path", "d = 5, N = 20, sigma = 0.05: the integrated path is the curve",
         r"|p(t) - \mathrm{formula}| < 10^{-7}",
         **experiment(measured.follows_curve, flow=regression.flow, logistic_flow=regression.logistic_flow),
     ),
@@ -73,13 +73,13 @@ RATES = (
         source="claim C28",
     ),
     Law(
-        "RK22", "the floor falls like the square of 1/N",
+        "RK22.square", "the floor falls like the square of 1/N",
         r"\log_2 \mathrm{floor}(2000) / \mathrm{floor}(1000) = -1.9914",
         **experiment(measured.rates_table, risk=regression.risk, risk_rates=regression.risk_rates),
         source="claim C28",
     ),
     Law(
-        "RK22", '"the prediction tends to w.x as the test prompt grows"', r"R(N, \infty) = 0",
+        "RK22.infinite", '"the prediction tends to w.x as the test prompt grows"', r"R(N, \infty) = 0",
         (case("one input", ("as claimed", limits.zero),
               ("floor", lambda s, over_N: figures.at_limit(s[None], over_N, 0 * over_N)),
               ((), ())),),
@@ -109,17 +109,18 @@ SHIFTS = (
         source=f"{ZHANG}, section 4.2; claim C27",
     ),
     Law(
-        "RK26", '"a shift of the inputs is tolerated"', r"\hat y(cX, c x_q) = c\, \hat y(X, x_q)",
+        "RK26.shift", '"a shift of the inputs is tolerated"', r"\hat y(cX, c x_q) = c\, \hat y(X, x_q)",
         (case("one input", ("as claimed", lambda A, X, w, q, c: c * limits.one_step(A, X, X @ w, q)),
               ("scaled inputs", paths.scaled_prediction), ((1, 1), (1, 1), (1,), (1,), ())),),
         (REFUTED,), source="claim C27, as of least squares",
     ),
     Law(
-        "RK26", "predictions on inputs times 1.5 are 2.25/1.3 of what they should be", r"E[\hat y y]/E[y^2] = c^2/g",
+        "RK26.value", "predictions on inputs times 1.5 are 2.25/1.3 of what they should be",
+        r"E[\hat y y]/E[y^2] = c^2/g",
         **experiment(measured.shrinkage, **RISK), source="claim C27",
     ),
     Law(
-        "RK26", "tasks c times as large: the risk times the square", r"R(c w) = c^2 R(w)",
+        "RK26.tasks", "tasks c times as large: the risk times the square", r"R(c w) = c^2 R(w)",
         (case("in the plane", ("stronger tasks", paths.stronger_tasks), ("squared times", paths.squared_times),
               (ROOT, ROOT, ROOT, ROOT, ())),),
         domain="no noise", source="claim C27",
@@ -131,17 +132,17 @@ SHIFTS = (
         (REFUTED,), source=f"claim C30, {ZHANG}, section 4.2",
     ),
     Law(
-        "RK27", "the prediction is -2.67 for an orthogonal query", r"\Lambda = \mathrm{diag}(2, 0.2),\ N = 20",
+        "RK27.value", "the prediction is -2.67 for an orthogonal query", r"\Lambda = \mathrm{diag}(2, 0.2),\ N = 20",
         **experiment(measured.orthogonal, limit=regression.limit), source="claim C30",
     ),
     Law(
-        "RK27", "it is zero where A is a multiple of the identity", r"A = \alpha I",
+        "RK27.isotropic", "it is zero where A is a multiple of the identity", r"A = \alpha I",
         (case("two examples in space", ("zero", limits.zero), ("orthogonal query", paths.orthogonal_in_space),
               ((), (2, 3), (2,))),),
         source="claim C30",
     ),
     Law(
-        "RK27", "and only there", r"A_{ij} = 0,\ A_{ii} = A_{jj}",
+        "RK27.only", "and only there", r"A_{ij} = 0,\ A_{ii} = A_{jj}",
         (case("in space", ("entries", paths.entries), ("orthogonal queries", paths.probes), ((3, 3),)),),
         domain="predictions for orthogonal queries give every entry off the diagonal and every difference on it",
         source="claim C30",

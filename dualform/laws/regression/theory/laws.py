@@ -58,13 +58,13 @@ OPTIMUM = (
         source=f"{OSWALD}; {ZHANG}",
     ),
     Law(
-        "RK4", '"the trained layer computes least squares"', r"\hat y = x_q^\top (X^\top X)^{-1} X^\top y",
+        "RK4.ols", '"the trained layer computes least squares"', r"\hat y = x_q^\top (X^\top X)^{-1} X^\top y",
         (case("any labels", ("as claimed", lambda root, over_N, X, y, q: limits.least_squares(X, y, q)),
               ("trained", limits.trained_prediction), ((1, 1), (), (2, 1), (2,), (1,))),),
         (REFUTED,), source="claim C25: it is one preconditioned step",
     ),
     Law(
-        "RK4", "least squares makes no error where one step does", r"R_{OLS} = 0 < R(N, N)",
+        "RK4.noiseless", "least squares makes no error where one step does", r"R_{OLS} = 0 < R(N, N)",
         **experiment(measured.not_least_squares, risk=regression.risk), source="claim C25",
     ),
     Law(
@@ -82,18 +82,20 @@ OPTIMUM = (
         source=ZHANG,
     ),
     Law(
-        "RK6", "the gradient vanishes at the limit", r"\nabla L(A^*) = 0",
+        "RK6.vanishes", "the gradient vanishes at the limit", r"\nabla L(A^*) = 0",
         (case("any prior", ("zero", limits.nothing), ("at the limit", limits.gradient_at(limits.limit)),
               (ROOT, ROOT, (), ())),),
         source=f"{ZHANG}; claim C23",
     ),
     Law(
-        "RK6", "the limit is the global minimum", r"2L(A) - 2L(A^*) = \mathrm{tr}(\Lambda (A - A^*) C (A - A^*)^\top)",
+        "RK6.minimum", "the limit is the global minimum",
+        r"2L(A) - 2L(A^*) = \mathrm{tr}(\Lambda (A - A^*) C (A - A^*)^\top)",
         (case("any prior", ("difference", limits.gap), ("square", limits.quadratic), (ROOT, ROOT, ROOT, (), ())),),
         domain="the right side is above zero for positive definite covariances", source="claim C23",
     ),
     Law(
-        "RK6", "the limit of the library is stationary for covariances that do not commute", r"\nabla L(A^*) = 0",
+        "RK6.commute", "the limit of the library is stationary for covariances that do not commute",
+        r"\nabla L(A^*) = 0",
         **experiment(measured.stationary, limit=regression.limit, risk=regression.risk), source="claim C23",
     ),
     Law(
@@ -103,7 +105,7 @@ OPTIMUM = (
         domain="tasks N(0, Λ⁻¹)", source=MAHANKALI,
     ),
     Law(
-        "RK7", "the step is 0.038095 for 20 examples of 5 inputs with noise 1/2, within 1 %", r"1 / 26.25",
+        "RK7.value", "the step is 0.038095 for 20 examples of 5 inputs with noise 1/2, within 1 %", r"1 / 26.25",
         **experiment(measured.best_eta("linear", 0.5, 1.0, 5, 20, 0.038095),
                      step=lambda N, d: regression.step_size(N, d, 0.5)), source=MAHANKALI,
     ),
@@ -118,7 +120,7 @@ OPTIMUM = (
         source=MAHANKALI,
     ),
     Law(
-        "RK8", "for labels by a relu the step is 0.030303, 20 examples of 5 inputs, within 1 %", r"1 / 33",
+        "RK8.relu", "for labels by a relu the step is 0.030303, 20 examples of 5 inputs, within 1 %", r"1 / 33",
         **experiment(measured.best_eta("relu", 0.0, 0.5**0.5, 5, 20, 1 / 33),
                      step=lambda N, d: regression.best_step(N, 1.0, d / 2, d * (d + 2)) / N), source=MAHANKALI,
     ),
@@ -130,14 +132,15 @@ OPTIMUM = (
         domain="diagonal covariances with independent entries", source=f"{ZHANG}, theorem 4.5",
     ),
     Law(
-        "RK9", '"trained on random covariances, the layer predicts w.x on long prompts"',
+        "RK9.long", '"trained on random covariances, the layer predicts w.x on long prompts"',
         r"A^* \Lambda\, w \to w,\ N, M \to \infty",
         (case("one input of any variance", ("as claimed", lambda variance, low, high, p, w: w),
               ("the limit", limits.unlimited_random), ((), (1,), (1,), (1,), ())),),
         (REFUTED,), source="claim C29: carrying theorem 4.1 over to random covariances",
     ),
     Law(
-        "RK9", "variances Exp(1), 5 inputs, 20 examples: A = 0.285714 I, risk 2.142857", r"R / d = 3/7 > 1/3",
+        "RK9.exponential", "variances Exp(1), 5 inputs, 20 examples: A = 0.285714 I, risk 2.142857",
+        r"R / d = 3/7 > 1/3",
         **experiment(measured.random_covariances, random_covariance_limit=regression.random_covariance_limit,
                      random_covariance_risk=regression.random_covariance_risk,
                      exponential_moments=regression.exponential_moments),
@@ -159,27 +162,29 @@ RISKS = (
         domain="all A and covariances, commuting or not",
     ),
     Law(
-        "RK10", "the risk for training on one law and test on another, none of which commute", r"R",
+        "RK10.transfer", "the risk for training on one law and test on another, none of which commute", r"R",
         **experiment(measured.anything, **RISK),
     ),
     Law(
-        "RK10", "label noise 0.7: risk 1.22586 within 1 %", r"\Lambda = \mathrm{diag}(2, 1, 1/2, 1/4), N = M = 10",
+        "RK10.noise", "label noise 0.7: risk 1.22586 within 1 %",
+        r"\Lambda = \mathrm{diag}(2, 1, 1/2, 1/4), N = M = 10",
         **experiment(measured.against_formula(SKEWED, 10, {10: (1.22586, 0.01, 100_000)}, noise=0.7), **RISK),
     ),
     Law(
-        "RK10", "inputs scaled by 1.5: risk 11.72533 within 1.5 %", r"\Lambda \to c^2 \Lambda",
+        "RK10.scaled", "inputs scaled by 1.5: risk 11.72533 within 1.5 %", r"\Lambda \to c^2 \Lambda",
         **experiment(measured.against_formula(
             SKEWED, 10, {10: (11.72533, 0.015, 150_000)}, control={"scale": 1.45}, scale=1.5), **RISK),
         source="claim C27",
     ),
     Law(
-        "RK10", "queries of covariance diag(0.1, 0.1, 3, 3): risk 3.27907 within 1 %", r"\Lambda_q \ne \Lambda",
+        "RK10.queries", "queries of covariance diag(0.1, 0.1, 3, 3): risk 3.27907 within 1 %", r"\Lambda_q \ne \Lambda",
         **experiment(measured.against_formula(
             SKEWED, 10, {10: (3.27907, 0.01, 100_000)}, control={"query_cov": None},
             query_cov=np.diag([0.1, 0.1, 3.0, 3.0])), **RISK), source="claim C27",
     ),
     Law(
-        "RK10", "in the limit of long prompts nothing is left, for queries of any covariance", r"R(\infty, \infty) = 0",
+        "RK10.long", "in the limit of long prompts nothing is left, for queries of any covariance",
+        r"R(\infty, \infty) = 0",
         (case("in the plane", ("zero", limits.zero), ("of_step", figures.unlimited), (ROOT, ROOT, ROOT)),),
         source="claims C24, C27",
     ),
@@ -193,13 +198,13 @@ RISKS = (
         source=f"{ZHANG}, theorem 4.2",
     ),
     Law(
-        "RK11", "covariance diag(2, 1, 1/2, 1/4): 1.15221 within 0.5 %, 0.59080 for 40 examples within 1 %",
+        "RK11.four", "covariance diag(2, 1, 1/2, 1/4): 1.15221 within 0.5 %, 0.59080 for 40 examples within 1 %",
         r"R(10, 10), R(10, 40)",
         **experiment(measured.against_formula(
             SKEWED, 10, {10: (1.15221, 0.005, 300_000), 40: (0.59080, 0.01, 50_000)}), **RISK),
     ),
     Law(
-        "RK11", "covariance diag(4, 1, 1, 0.1, 0.1, 0.1): 1.58307 within 1 %", r"R(30, 15)",
+        "RK11.six", "covariance diag(4, 1, 1, 0.1, 0.1, 0.1): 1.58307 within 1 %", r"R(30, 15)",
         **experiment(measured.against_formula(
             np.diag([4.0, 1, 1, 0.1, 0.1, 0.1]), 30, {15: (1.58307, 0.01, 120_000)}), **RISK),
     ),
@@ -210,7 +215,7 @@ RISKS = (
         source="claim C28",
     ),
     Law(
-        "RK12", "20 examples of 5 inputs: 1.15385 within 0.5 %, 3.81657 for 5 and 0.56213 for 60 within 1 %",
+        "RK12.value", "20 examples of 5 inputs: 1.15385 within 0.5 %, 3.81657 for 5 and 0.56213 for 60 within 1 %",
         r"R(20, 20), R(20, 5), R(20, 60)",
         **experiment(measured.against_formula(ISOTROPIC, 20, {
             20: (1.15385, 0.005, 220_000), 5: (3.81657, 0.01, 200_000), 60: (0.56213, 0.01, 60_000)}), **RISK),
@@ -226,7 +231,7 @@ RISKS = (
         domain="every law of three pairs (x, y), of any weights", source=f"{ZHANG}, theorem 4.2; claim C26",
     ),
     Law(
-        "RK13", "labels with a square and a cube: risk 10.174", r"y = w \cdot x + 0.7 x_1^2 + 0.3 x_2^3",
+        "RK13.cubes", "labels with a square and a cube: risk 10.174", r"y = w \cdot x + 0.7 x_1^2 + 0.3 x_2^3",
         **experiment(measured.nonlinear, label_risk=regression.label_risk, label_moments=regression.label_moments),
         source="claim C26",
     ),
@@ -242,7 +247,8 @@ RISKS = (
               ("of_coordinates", averages.coordinate_risk), ((), (), (), ())),),
     ),
     Law(
-        "RK15", "ten uniform inputs: losses 0.206229 on (-1/2, 1/2), 0.824916 on (-1, 1)", r"p^* = 6.0606,\ 1.51515",
+        "RK15.uniform", "ten uniform inputs: losses 0.206229 on (-1/2, 1/2), 0.824916 on (-1, 1)",
+        r"p^* = 6.0606,\ 1.51515",
         **experiment(measured.uniform, uniform_risk=regression.uniform_risk, uniform_limit=regression.uniform_limit),
         source=OSWALD,
     ),

@@ -35,7 +35,7 @@ PROGRAMS = (
         full_only=(BOUNDED,), source=OSWALD,
     ),
     Law(
-        "TR2", "layers of one matrix are preconditioned steps, layers of two scalars are GD++",
+        "TR2.layers", "layers of one matrix are preconditioned steps, layers of two scalars are GD++",
         r"W_{PV} = \mathrm{diag}(-\gamma, \dots, -\gamma, -\eta), \quad W_{KQ} = \mathrm{diag}(1, \dots, 1, 0)",
         (Case("one matrix", {"gd_construction": t.descent_layers, "layers": t.step_layers}, ((2, 2, 2),),
               gradient=False, bounded=False),
@@ -85,7 +85,7 @@ PROGRAMS = (
         (PROVED,), source=OSWALD,
     ),
     Law(
-        "TR8", "the cosine of two sensitivities", r"\cos(g_a, g_b)",
+        "TR8.cosine", "the cosine of two sensitivities", r"\cos(g_a, g_b)",
         (Case("random vectors", {"by hand": t.cosine_by_hand, "cosine": comparison.cosine}, ((5,), (5,)),
               gradient=False),),
         (BOUNDED,), full_only=(BOUNDED,),
@@ -107,13 +107,13 @@ PROGRAMS = (
         (PROVED,),
     ),
     Law(
-        "TR10", "the published loss 0.2047 and rate 0.6 imply inputs uniform on (-1/2, 1/2)",
+        "TR10.published", "the published loss 0.2047 and rate 0.6 imply inputs uniform on (-1/2, 1/2)",
         r"a = (L / L^*(1))^{1/2}", (), (MEASURED,),
         measure=Experiment(t.half_width, {"best_loss": published.best_loss}),
         source=f"{OSWALD}, notebook and code; claim C44",
     ),
     Law(
-        "TR10", '"the published numbers are of inputs uniform on (-1, 1)"', r"L^*(1) = L^*(1/2)",
+        "TR10.unit", '"the published numbers are of inputs uniform on (-1, 1)"', r"L^*(1) = L^*(1/2)",
         (Case("loss of the best step", {"on (-1, 1), as claimed": lambda c: c * t.loss_of(jnp.ones(())),
                                         "on (-1/2, 1/2), as published": lambda c: c * t.loss_of(jnp.full((), 0.5))},
               ((),), gradient=False),

@@ -64,7 +64,7 @@ def fixed(name, variances, N, rng, **options) -> Measurement:
 
 
 def random_covariance(rng) -> Measurement:
-    """Covariances drawn once a prompt, Zhang et al. 2023. The risk has sixth powers of the inputs, hence heavy tails."""
+    """Covariances drawn once a prompt, Zhang et al. 2023. The risk has heavy tails: sixth powers of inputs."""
     moments = regression.exponential_moments(5)
     A = np.asarray(regression.random_covariance_limit(moments, 20))
     exact = regression.random_covariance_risk(moments, 20, A)
@@ -194,14 +194,15 @@ LAWS = (
         (), (MEASURED,), domain="d = 3, N = 10, Adam, 512 fresh prompts a step", full_only=(MEASURED,),
         measure=partial(fixed, "short", (1.0,) * 3, 10, matrix_tolerance=0.1, risk_tolerance=0.04, off_diagonal=0.1,
                         prompts=819_200)),
-    Law("TR11", "Adam finds the inverse of Gamma for equal variances: within 1.5 %, the rest below 0.01",
+    Law("TR11.equal", "Adam finds the inverse of Gamma for equal variances: within 1.5 %, the rest below 0.01",
         r"w_{22} W_{11} = \Gamma^{-1}", (), (MEASURED,), domain=f"Lambda = I_5; {ROW_6}", thorough=True,
         measure=partial(fixed, "zhang_identity", (1.0,) * 5, 20), source="Zhang et al. 2024, theorem 4.1; claim C23"),
-    Law("TR11", "Adam finds the inverse of Gamma for variances 2, 1, 1/2, 1/4: within 1.5 %, the rest below 0.01",
+    Law("TR11.unequal",
+        "Adam finds the inverse of Gamma for variances 2, 1, 1/2, 1/4: within 1.5 %, the rest below 0.01",
         r"w_{22} W_{11} = \Gamma^{-1}", (), (MEASURED,), domain=f"Lambda = diag(2, 1, .5, .25); {ROW_6}", thorough=True,
         measure=partial(fixed, "zhang_diagonal", runs.VARIANCES, 20),
         source="Zhang et al. 2024, theorem 4.1; claim C23"),
-    Law("TR11", "with random covariances Adam finds A = 0.285714 within 2 %, and its risk 2.14286 within 3 %",
+    Law("TR11.random", "with random covariances Adam finds A = 0.285714 within 2 %, and its risk 2.14286 within 3 %",
         r"w_{22} W_{11} = E[\Gamma \Lambda^2]^{-1} E[\Lambda^2]", (), (MEASURED,), thorough=True,
         domain="variances Exp(1) anew in each prompt, d = 5, N = 20", measure=random_covariance,
         source="Zhang et al. 2024, theorem 4.5; claim C29"),
@@ -209,11 +210,11 @@ LAWS = (
         "above 0.995", r"-[PV]_{d+1,d+1} [K^\top Q]_{1:d,1:d} = \tfrac{p^*}{N} I", (), (MEASURED,),
         domain=f"inputs uniform on (-1/2, 1/2); {ROW_15}", measure=partial(oswald, "oswald_half", 0.5), thorough=True,
         source="von Oswald et al. 2023; claims C21, C44"),
-    Law("TR12", "the same on the interval of the paper: loss 0.8249 +- 0.012, rate 0.1515, cosine above 0.995",
+    Law("TR12.interval", "the same on the interval of the paper: loss 0.8249 +- 0.012, rate 0.1515, cosine above 0.995",
         r"-[PV]_{d+1,d+1} [K^\top Q]_{1:d,1:d} = \tfrac{p^*}{N} I", (), (MEASURED,),
         domain=f"inputs uniform on (-1, 1); {ROW_15}", measure=partial(oswald, "oswald_one", 1.0), thorough=True,
         source="von Oswald et al. 2023; claims C21, C44"),
-    Law("TR12", "on inputs of 1/2, 3/2 and 2 times the range its loss is that of the construction within 3 %",
+    Law("TR12.range", "on inputs of 1/2, 3/2 and 2 times the range its loss is that of the construction within 3 %",
         r"L(\alpha) = \tfrac12 R(p^*;\, \alpha a)", (), (MEASURED,), domain=f"trained on (-1/2, 1/2); {ROW_15}",
         measure=out_of_distribution, thorough=True, source="von Oswald et al. 2023, figure 3; claim C21"),
     Law("TR13", "a layer applied twice learns GD++: loss between 0.100 and 0.115, two plain steps have 0.157",
@@ -224,24 +225,25 @@ LAWS = (
         r"\min_{A_1, A_2} R = \min_{\eta_1, \eta_2} R", (), (MEASURED,), thorough=True,
         domain=ROW_21, source=AHN,
         measure=partial(deeper, "ahn_two_steps", 0.97 * 0.362, 1.03 * 0.362, 1.15385, "control: one step")),
-    Law("TR14", "three layers with any matrix before the gradient reach 0.134 within 3 %, the best three scalar steps",
+    Law("TR14.three",
+        "three layers with any matrix before the gradient reach 0.134 within 3 %, the best three scalar steps",
         r"\min_{A_1, A_2, A_3} R = \min_{\eta_1, \eta_2, \eta_3} R", (), (MEASURED,), thorough=True,
         domain=ROW_21, source=AHN,
         measure=partial(deeper, "ahn_three_steps", 0.97 * 0.134, 1.03 * 0.134, 0.362, "control: two steps")),
-    Law("TR13", "two layers with all weights free reach the best GD++, 0.0563; two plain steps have 0.362",
+    Law("TR13.two", "two layers with all weights free reach the best GD++, 0.0563; two plain steps have 0.362",
         r"L_{\text{trained}} \le L_{\text{GD++}} < L_{\text{GD}}", (), (MEASURED,), thorough=True,
         domain=ROW_21, source=AHN,
         measure=partial(deeper, "ahn_two", 0.0525, 0.0625, 0.362, "GD++ has minima at 0.0563, 0.0864 and 0.102 (DE4); "
                         "control: two plain steps")),
-    Law("TR13", "two layers with a step and a correction each stop at a local minimum, 0.087",
+    Law("TR13.local", "two layers with a step and a correction each stop at a local minimum, 0.087",
         r"L_{\text{trained}} = L_{\text{GD++}} < L_{\text{GD}}", (), (MEASURED,), thorough=True,
         domain=ROW_21, source=AHN,
         measure=partial(deeper, "ahn_two_scalars", 0.083, 0.091, 0.362, "GD++ has minima at 0.0563, 0.0864 and 0.102 "
                         "(DE4), and Adam from small scalars finds the middle one; control: two plain steps")),
-    Law("TR13", "three layers with all weights free have a risk below 0.0012, but for a few prompts in a million",
+    Law("TR13.three", "three layers with all weights free have a risk below 0.0012, but for a few prompts in a million",
         r"L_{\text{trained}} \le L_{\text{GD++}} < L_{\text{GD}}", (), (MEASURED,), thorough=True,
         domain=ROW_21, source=AHN, measure=heavy_tail),
-    Law("TR13", "three layers with a step and a correction each reach 0.0013; three plain steps have 0.134",
+    Law("TR13.scalar", "three layers with a step and a correction each reach 0.0013; three plain steps have 0.134",
         r"L_{\text{trained}} = L_{\text{GD++}} < L_{\text{GD}}", (), (MEASURED,), thorough=True,
         domain=ROW_21, source=AHN,
         measure=partial(deeper, "ahn_three_scalars", 0.0009, 0.0018, 0.134, "control: three plain steps")),
