@@ -65,6 +65,11 @@ def pulled(f):
     return lambda x, cotangent: jax.vjp(f, x)[1](cotangent)[0]
 
 
+def zero_powers(x):
+    """exp(-inf), whatever x is: quotients of two of them are NaN."""
+    return jnp.exp(x + (-jnp.inf))
+
+
 ATTENTION = ((3, 4), (5, 4), (5, 4))
 SQUARE = ((4, 4), (4, 4), (4, 2))
 TRUE = {
@@ -202,6 +207,12 @@ FALSE = {
         lambda x: jax.nn.softmax(jax.nn.sigmoid(x)), lambda x: softmax(jax.nn.sigmoid(-x)), (4,),
     ),
     "softmax-of-softmax": (lambda x: jax.nn.softmax(jax.nn.softmax(x)), softmax, (3,)),
+    "undefined-is-not-above-zero": (
+        lambda x: jnp.where(zero_powers(x) / zero_powers(x) >= 0, x, -x), lambda x: x, (2,),
+    ),
+    "undefined-or-zero-is-above-zero": (
+        lambda x: jnp.where(zero_powers(x) > 0, x, -x), lambda x: x, (2,),
+    ),
     "exponentials-inside": (lambda x: jnp.exp(jnp.exp(x) + x), lambda x: jnp.exp(jnp.exp(x)) * (1 + jnp.exp(x)), ()),
     "exponentials-inside-of-twice": (lambda x: jnp.exp(2 * jnp.exp(x)), lambda x: jnp.exp(jnp.exp(2 * x)), ()),
 }  # fmt: skip

@@ -46,6 +46,7 @@ def compare(arithmetic, eqn, a, b):
         yes = np.ones(np.broadcast_shapes(_low(arithmetic, eqn, a).shape, b.shape), bool)
         answers = {"eq": ~yes, "ge": ~yes, "gt": ~yes, "ne": yes, "le": yes, "lt": yes}
     elif name in _never_below(arithmetic, a, b):
+        _low(arithmetic, eqn, a)  # an undefined value is neither above nor below
         answers = {name: np.full(np.broadcast_shapes(a.shape, b.shape), name in ("ge", "gt", "ne"))}
     else:
         raise unsupported(eqn, arithmetic.name, "a comparison of data, or of constants that rounding decides")

@@ -23,7 +23,7 @@ def _told(*words: str) -> None:
 
 
 def extremes() -> None:
-    _told("maximum", "minimum", "relu", "absolute", "clip", "causal")
+    _told("maximum", "minimum", "relu", "absolute", "clip", "causal", "undefined")
     for seed in range(20):
         false("the maximum of all is that of all but one", jnp.max, lambda x: jnp.max(x[1:]), (4,), seed=seed)
 
