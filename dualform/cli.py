@@ -53,7 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--quick", action="store_true", help="fewer cases, float32 only, under 30 seconds")
     verify.add_argument("--thorough", action="store_true", help="also the laws that train networks: about half an hour")
     verify.add_argument("--runs", type=Path, metavar="FOLDER", help="keep the networks of --thorough here, and resume")
-    verify.add_argument("--only", metavar="LABEL", help="one equation label (L3), a chapter's letter (O), or 'digits'")
+    verify.add_argument(
+        "--only", metavar="LABEL", help="one equation label (L3), a chapter's letter (O), or one law's key (O9.digits)"
+    )
     verify.add_argument("--rule", metavar="NAME", help="the laws of one update rule (gated_delta)")
     verify.add_argument(
         "--seed", type=natural, metavar="N",
@@ -162,8 +164,9 @@ def _print_report(report) -> None:
                 console.print(f"{r.key} measured {d['value']:.4g}: {d['meaning']}", highlight=False)
             if "accuracy" in d:
                 console.print(
-                    f"{r.title}: on {d['queries']} unseen digits (accuracy of the network {d['accuracy']:.1%}) largest "
-                    f"difference {d['error']:.2g}, allowed {d['bound']:.2g}, output up to {d['output']:.3g}",
+                    f"{r.key} {d['case']}: attention over {d['patterns']} patterns, on {d['queries']} unseen digits "
+                    f"(accuracy of the network {d['accuracy']:.1%}) largest difference {d['error']:.2g}, "
+                    f"allowed {d['bound']:.2g}, output up to {d['output']:.3g}",
                     highlight=False,
                 )
     proved = [r for r in report.results if r.stamp == "proved" and r.passed]

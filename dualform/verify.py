@@ -1,4 +1,4 @@
-"""The main job: every law at every stamp that it claims, then the trained network; `dualform verify` prints it."""
+"""The main job: every law at every stamp that it claims; `dualform verify` prints it."""
 
 import platform
 import time
@@ -15,17 +15,11 @@ import numpy as np
 
 from dualform._jax import NEWEST
 from dualform.laws import LAWS, Law, Result, check, find, of_rule
-from dualform.laws.law import BOUNDED, PROVED
+from dualform.laws.law import PROVED
 from dualform.prove.errors import first_line
 from dualform.prove.primes import system_seed
 
 DTYPES = {"quick": ("float32",), "full": ("float64", "float32", "bfloat16", "float16")}
-TRAINED = "layers of a trained digit classifier are attention over their patterns"
-ON_DIGITS = "O9.digits"
-"""The key of the results on a trained network."""
-DIGITS = "digits"
-"""The label that selects the trained network alone."""
-
 Progress = Callable[[int, int, str], None]
 """Called with (jobs done, jobs in all, what comes next)."""
 
@@ -79,12 +73,12 @@ def verify(
     runs: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Checks every law at every stamp that it claims, then the digits.
+    """Checks every law at every stamp that it claims.
 
     Args:
         quick: fewer cases, float32 only, no gradients, a short training.
         thorough: the laws that train networks for minutes as well.
-        only: a label such as "L3", a chapter's letter, or "digits".
+        only: a label such as "L3", a chapter's letter, or the key of a law, such as "O9.digits".
         rule: the name of an update rule, instead of `only`.
         seed: of all random draws. None: 0 for data, so that bounds and measurements repeat, and the system's entropy
             for proofs, whose primes and points nobody may know beforehand.
@@ -129,7 +123,7 @@ def plan(
         raise ValueError(f"rule: got {rule!r} beside only={only!r}, expected one of them; leave the other out")
     if quick and thorough:
         raise ValueError("quick: got both quick and thorough, expected one of them; leave the other out")
-    laws = of_rule(rule) if rule else [] if only == DIGITS else LAWS if only is None else find(only)
+    laws = of_rule(rule) if rule else LAWS if only is None else find(only)
     if laws and not thorough and all(law.thorough for law in laws):
         raise ValueError(f"only: the laws of {only} train networks for minutes; add --thorough (thorough=True)")
     jobs: list[tuple[str, Callable[[], list[Result]]]] = []
@@ -141,8 +135,6 @@ def plan(
                 continue
             of_stamp = seed if stamp != PROVED or proof_seed is None else proof_seed
             jobs.append((f"{law.label} {stamp}", partial(_checked, law, stamp, of_stamp, quick)))
-    if only in (None, DIGITS) and rule is None:
-        jobs.append(("digits", partial(digits, seed or 0, quick)))
     return jobs
 
 
@@ -165,15 +157,6 @@ def _checked(law: Law, stamp: str, seed: int | None, quick: bool) -> list[Result
         return [_crashed(law.key, law.title, stamp, error, started)]
 
 
-def digits(seed: int, quick: bool) -> list[Result]:
-    """(O9) on a network trained on handwritten digits, one result for each layer."""
-    started = time.perf_counter()
-    try:
-        return _digits(seed, quick)
-    except Exception as error:
-        return [_crashed(ON_DIGITS, TRAINED, BOUNDED, error, started)]
-
-
 def _crashed(key: str, title: str, stamp: str, error: Exception, started: float) -> Result:
     """An exception as a row of its own kind, neither earned nor failed."""
     seconds = time.perf_counter() - started
@@ -181,44 +164,10 @@ def _crashed(key: str, title: str, stamp: str, error: Exception, started: float)
     return Result(key, title, stamp, False, reason=reason, seconds=seconds, traceback=lines)
 
 
-def _digits(seed: int, quick: bool) -> list[Result]:
-    from dualform import digits as case
-
-    started = time.perf_counter()
-    training = case.train(case.load(seed), epochs=1 if quick else 6, seed=seed, queries=2 if quick else 6)
-    results = []
-    for i, layer in enumerate(training.layers, 1):
-        c = case.compare(layer, training.optimizer)
-        T, B = layer.gradients.shape[:2]
-        result = Result(
-            ON_DIGITS, f"layer {i} of a trained digit classifier is attention over {T * B} patterns", BOUNDED, True
-        )
-        result.worst = c.ratio
-        result.vacuous = bool(np.max(c.bound) > 0.1 * np.max(np.abs(c.trained)))
-        result.passed = bool(c.ratio <= 1.0) and not result.vacuous
-        result.reason = "" if result.passed else f"off by {np.max(c.error):.3g}, allowed {np.max(c.bound):.3g}"
-        result.details.append({
-            "case": f"digits, layer {i}", "form": "trained layer against its patterns", "dtype": "float32",
-            "ratio": c.ratio, "error": float(np.max(c.error)), "bound": float(np.max(c.bound)),
-            "relative": float(np.max(c.bound) / np.max(np.abs(c.trained))), "steps": T, "patterns": T * B,
-            "queries": len(c.trained), "accuracy": training.accuracy, "output": float(np.max(np.abs(c.trained))),
-        })  # fmt: skip
-        result.seconds = time.perf_counter() - started
-        started = time.perf_counter()
-        results.append(result)
-    return results
-
-
 def script(result: Result, report: Report) -> str:
     """A program that repeats a failed check and shows why it fails."""
     mode = "quick" if report.quick else "full"
     seed = report.proof_seed if result.stamp == PROVED else report.seed
-    if result.key == ON_DIGITS:
-        return (
-            "from dualform.verify import digits\n\n"
-            f"for result in digits(seed={report.seed}, quick={report.quick}):\n"
-            "    print(result.earned, result.reason)\n"
-        )
     return (
         "from dualform.laws import check, find\n\n"
         f"law = next(law for law in find({result.label!r}) if law.key == {result.key!r})\n"

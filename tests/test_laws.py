@@ -98,7 +98,9 @@ def test_find_selects_by_label_or_chapter():
     assert {law.label for law in find("O")} == {law.label for law in EVERY if re.fullmatch(r"O\d+", law.label)}
     assert [law.stamps for law in find("L7")] == [(PROVED, BOUNDED), (REFUTED,)]
     for unknown in ("L99", "", "X", "3"):
-        with pytest.raises(ValueError, match=rf"label: got {unknown!r}, expected one of L1, L2.*or a chapter's letter"):
+        with pytest.raises(
+            ValueError, match=rf"label: got {unknown!r}, expected one of L1, L2.*a chapter's letter, or a key"
+        ):
             find(unknown)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Comparison, Law
 from dualform.prove import Input, ProofError, identical, rounding_bound
 from dualform.prove.programs import Signature
 from dualform.prove.rounding import VACUOUS
@@ -80,6 +80,8 @@ def check(
         _prove(cases, result, seed, gradients=not quick)
     elif stamp == BOUNDED:
         _bound(cases, result, seed or 0, dtypes, draws=1 if quick else law.draws)
+        for comparison in law.observe(seed or 0, quick) if law.observe is not None else ():
+            _weigh(comparison, result)
     elif stamp == REFUTED:
         _refute(cases, result, seed or 0)
     elif stamp == MEASURED:
@@ -176,16 +178,22 @@ def _compare_forms(case: Case, arguments: tuple, dtype: str, result: Result) -> 
             if allowed is not None and name != reference:  # the allowed difference, and its own rounding
                 bound = jax.tree.map(lambda b, *more: b + sum(more), bound, *allowed)
             entry = _difference(outputs[name], exact) if bound is None else _ratio(outputs[name], exact, bound)
-            result.details.append({"case": case.name, "form": name, "dtype": dtype, **entry})
-            result.worst = max(result.worst or 0.0, entry["ratio"])
-            result.vacuous |= entry["relative"] > VACUOUS
-            if entry["relative"] > VACUOUS:
-                _fail(result, f"{case.name}: the bound of '{name}' in {dtype} is {entry['relative']:.2g} of the output")
-            if not entry["ratio"] <= 1.0:
-                off = f"off by {entry['error']:.3g}, bound {entry['bound']:.3g}"
-                _fail(result, f"{case.name}: '{name}' in {dtype} is {off}")
+            ratio, error, size, relative = (entry[what] for what in ("ratio", "error", "bound", "relative"))
+            _weigh(Comparison(case.name, name, dtype, ratio, error, size, relative), result)
     except ProofError as reason:
         _fail(result, f"{case.name}: no bound in {dtype}: {reason}")
+
+
+def _weigh(found: Comparison, result: Result) -> None:
+    """Whether an error is within its bound, and the bound says something."""
+    result.details.append(found.to_dict())
+    result.worst = max(result.worst or 0.0, found.ratio)
+    result.vacuous |= found.relative > VACUOUS
+    what = f"'{found.form}' in {found.dtype}"
+    if found.relative > VACUOUS:
+        _fail(result, f"{found.case}: the bound of {what} is {found.relative:.2g} of the output")
+    if not found.ratio <= 1.0:
+        _fail(result, f"{found.case}: {what} is off by {found.error:.3g}, bound {found.bound:.3g}")
 
 
 def _float64(form: Callable, arguments: tuple):

@@ -265,7 +265,7 @@ CLAIMS: tuple[Claim, ...] = (
           (READ,), "another use of the word: in the sense of all other sources no weight changes"),
     Claim("C39", IRIE, "the layers of a network can be read as attention over its training patterns",
           (PROVED, BOUNDED, REFUTED), "with the bias's 1 and with the optimiser's coefficients; `dualform verify "
-          "--only digits` does it for a trained network. The published analysis leaves both out",
+          "--only O9.digits` does it for a trained network. The published analysis leaves both out",
           (proved("O9"), Evidence("O9", BOUNDED), refuted("O9"), refuted("L7"))),
     Claim("C40", "Dherin et al. 2025", "a context acts as an update of rank 1 on the next weight",
           (PROVED, MEASURED, REFUTED), "exact for the token for which it was made, and for no other",

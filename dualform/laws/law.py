@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,32 @@ class Measurement:
     control: float
     meaning: str
     holds: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A computed result against what it should be, and the bound derived for their difference.
+
+    Args:
+        case, form, dtype: what was compared, and in which floats.
+        ratio: the largest error / bound of an element.
+        error, bound: the largest.
+        relative: the largest bound, relative to the largest output.
+        more: other numbers that a report shows or keeps.
+    """
+
+    case: str
+    form: str
+    dtype: str
+    ratio: float
+    error: float
+    bound: float
+    relative: float
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        known = {name: value for name, value in vars(self).items() if name != "more"}
+        return {**known, **self.more}
 
 
 @dataclass(frozen=True)
@@ -110,6 +137,8 @@ class Law:
         cases: settings; for a refuted claim, forms that the claim says are equal.
         stamps: what it earns; `verify` fails where it does not.
         domain: for which inputs it holds.
+        observe: for a bounded law, what is compared beside the forms of its cases, such as a trained network with what
+            rebuilds it: called with a seed and whether the run is quick, returns `Comparison`s.
         measure: for a measured law, the experiment; an `Experiment` where planted bugs are to be caught by it.
         source: whose claim or identity.
         dtypes: those in which it is bounded, all that are asked for if empty.
@@ -125,6 +154,7 @@ class Law:
     cases: tuple[Case, ...] = ()
     stamps: tuple[str, ...] = (PROVED, BOUNDED)
     domain: str = "all inputs"
+    observe: Callable[[int, bool], list["Comparison"]] | None = None
     measure: Callable[[np.random.Generator], Measurement] | None = None
     source: str = ""
     dtypes: tuple[str, ...] = ()

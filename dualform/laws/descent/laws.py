@@ -10,6 +10,7 @@ from dualform.descent import Optimizer
 from dualform.laws.descent import adam as elementwise
 from dualform.laws.descent import definitions as runs
 from dualform.laws.descent.definitions import B, K, T, V
+from dualform.laws.descent.measured import trained_layers
 from dualform.laws.law import BOUNDED, PROVED, REFUTED, Case, Law
 
 RUN = ((V, K), (T, V, K), (T,), (), (), (), (T,), ())  # W0, gradients, eta, momentum, dampening, decay, scale, ema
@@ -140,6 +141,11 @@ LAWS = (
         (minibatches("minibatches", (T, B, V), (T, B, K), T),
          minibatches("minibatches of 2, 3 and 1", ((2, V), (3, V), (1, V)), ((2, K), (3, K), (1, K)), 3)),
         source="Irie et al. 2022; claim C39",
+    ),
+    Law(
+        "O9.digits", "so are the layers of a network that was trained on handwritten digits",
+        r"W_T q = a_T W_0 q + \sum_{t,i} \frac{c_t}{B_t} g_{ti} (x_{ti} \cdot q)", (), (BOUNDED,),
+        domain="unseen digits", observe=trained_layers, source="claim C39",
     ),
     Law(
         "O9.momentum", "\"the values are minus the learning rate times the gradients\" for a run with momentum",
