@@ -10,7 +10,7 @@ from pathlib import Path
 from dualform import cli_regression, files, terminal
 from dualform.terminal import natural
 
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
     except KeyboardInterrupt:
         print(f"dualform {options.command}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -112,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _verify(options) -> int:
-    from dualform.verify import plan, script, verify
+    from dualform.verify import Report, plan, script, verify
 
     chosen = dict(
         quick=options.quick, thorough=options.thorough, only=options.only, rule=options.rule, seed=options.seed,
@@ -120,11 +120,16 @@ def _verify(options) -> int:
     )  # fmt: skip
     if options.runs is not None and not options.thorough:
         raise ValueError("--runs: is for --thorough; add it")
-    plan(**chosen)  # an unknown label is bad usage, before any work
-    for path in (options.json, options.plot):
-        terminal.writable(path)
-    with terminal.progress() as bar:
-        report = verify(**chosen, runs=options.runs, progress=bar)
+    jobs = plan(**chosen)  # an unknown label is bad usage, before any work
+    terminal.writable(options.json)
+    terminal.drawable(options.plot)
+    report = Report(0, options.quick)
+    try:
+        with terminal.progress() as bar:
+            verify(**chosen, runs=options.runs, progress=bar, report=report)
+    except KeyboardInterrupt:
+        stopped = f"interrupted after {len(report.results)} of {len(jobs)} stamps; what was checked follows"
+        print(f"dualform verify: {stopped}", file=sys.stderr)
     _print_report(report)
     if options.json is not None:
         files.write_json(options.json, report.to_dict())
@@ -135,7 +140,7 @@ def _verify(options) -> int:
     for result in report.results:
         if not result.passed:
             print(f"\n{result.key} {result.title}\n  {result.reason}\nTo reproduce:\n\n{script(result, report)}")
-    return OK if report.passed else FAILED
+    return INTERRUPTED if not report.complete else OK if report.passed else FAILED
 
 
 def _print_report(report) -> None:
@@ -180,6 +185,7 @@ def _print_report(report) -> None:
         console.print(tried, highlight=False)
     failed = sum(not r.passed for r in report.results)
     verdict = "every law earned its stamp" if report.passed else f"{failed} of {len(report.results)} stamps not earned"
+    verdict += "" if report.complete else " so far"
     console.print(
         f"{verdict} ({len(report.results)} stamps, {report.seconds:.0f} s, seed {report.seed}, "
         f"proofs' seed {report.proof_seed})",
@@ -207,7 +213,15 @@ def _prove(options) -> int:
 
     f, g = (_function(name) for name in (options.f, options.g))
     terminal.writable(options.json)
-    certificate = identical(f, g, *map(_input, options.input), trials=options.trials, seed=options.seed)
+    inputs = [_input(text) for text in options.input]
+    try:
+        certificate = identical(f, g, *inputs, trials=options.trials, seed=options.seed)
+    except ValueError:
+        raise  # it says what is wrong
+    except Exception:
+        for name, function in ((options.f, f), (options.g, g)):
+            _runs(name, function, inputs)
+        raise
     print(certificate)
     if options.json is not None:
         files.write_json(options.json, certificate.to_dict())
@@ -235,8 +249,8 @@ def _bench(options) -> int:
     from dualform.bench.report import tables
     from dualform.bench.run import LENGTHS
 
-    for path in (options.json, options.plot):
-        terminal.writable(path)
+    terminal.writable(options.json)
+    terminal.drawable(options.plot)
     if options.training:
         if options.plot is not None or options.rule:
             raise ValueError("--training: got it beside --plot or --rule, which are of the rules; leave them out")
@@ -274,6 +288,19 @@ def _function(name: str):
             raise ValueError(f"{name}: {module} has no {attribute}")
         found = getattr(found, part)
     return found
+
+
+def _runs(name: str, function, inputs: list) -> None:
+    """An exception of the user's own program at inputs of these shapes is bad usage, in one line."""
+    from dualform.prove.errors import first_line
+    from dualform.prove.programs import Program, Signature
+
+    signature = Signature.of(inputs)
+    try:
+        Program.trace(function, signature)
+    except Exception as reason:
+        shapes = ", ".join(str(x.shape) for x in inputs)
+        raise ValueError(f"{name}: at inputs {shapes}: {first_line(reason)}") from reason
 
 
 def _input(text: str):

@@ -129,8 +129,9 @@ def law(text: str) -> tuple[str, list[float]]:
 def _train(options) -> int:
     from dualform.regression import experiments, reports
 
-    for path in (options.json, options.plot, options.checkpoint):
+    for path in (options.json, options.checkpoint):
         terminal.writable(path)
+    terminal.drawable(options.plot)
     chosen = {name: value for name, value in vars(options).items() if name in experiments.CHOICES and value is not None}
     config = experiments.settings(options.named, options.gpt, **chosen)
     with terminal.progress("train") as bar:
@@ -143,8 +144,8 @@ def _train(options) -> int:
 def _risk(options) -> int:
     from dualform.regression.risk_table import risk_table
 
-    for path in (options.json, options.plot):
-        terminal.writable(path)
+    terminal.writable(options.json)
+    terminal.drawable(options.plot)
     found = risk_table(
         options.variances, options.N, options.M, train_noise=options.train_noise, noise=options.noise,
         scale=options.scale, query_variances=options.query_variances, drawn=options.prompts, seed=options.seed,
@@ -163,8 +164,8 @@ def _risk(options) -> int:
 def _compare(options) -> int:
     from dualform.regression import experiments, reports
 
-    for path in (options.json, options.plot):
-        terminal.writable(path)
+    terminal.writable(options.json)
+    terminal.drawable(options.plot)
     report = experiments.compared(options.checkpoint, prompts=options.prompts, seed=options.seed)
     terminal.print_tables(reports.tables(report))
     return _write(options, report, "errors_by_examples" if report["kind"] == "gpt" else "shifts")

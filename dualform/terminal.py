@@ -23,6 +23,17 @@ def writable(path: Path | None) -> None:
             raise ValueError(f"{path}: is a folder, expected the name of a file")
 
 
+FIGURES = (".png", ".svg", ".pdf")
+"""Endings of files that figures are drawn to."""
+
+
+def drawable(path: Path | None) -> None:
+    """Fails before the work where no figure can be drawn to a file of this name."""
+    writable(path)
+    if path is not None and path.suffix.lower() not in FIGURES:
+        raise ValueError(f"{path}: got the ending {path.suffix!r}, expected one of {', '.join(FIGURES)}")
+
+
 @contextmanager
 def progress(command: str = "verify"):
     """A bar on a terminal, nothing in a pipe."""

@@ -36,10 +36,11 @@ class Report:
     proof_seed: int | None = None
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
+    complete: bool = False  # whether the run came to its end
 
     @property
     def passed(self) -> bool:
-        """Whether every law earned the stamp that it claims."""
+        """Whether every law that was checked earned the stamp that it claims."""
         return bool(self.results) and all(r.passed for r in self.results)
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,6 +58,7 @@ class Report:
             "only": self.only,
             "rule": self.rule,
             "seconds": self.seconds,
+            "complete": self.complete,
             "passed": self.passed,
             "results": [_plain({**asdict(r), "earned": r.earned}) for r in self.results],
         }
@@ -72,6 +74,7 @@ def verify(
     proof_seed: int | None = None,
     runs: Path | None = None,
     progress: Progress | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Checks every law at every stamp that it claims.
 
@@ -85,6 +88,7 @@ def verify(
         proof_seed: of the proofs alone; the report of a run states it.
         runs: a folder where the networks of a thorough run are kept, finished or not, and taken from the next time.
         progress: called before each job, and while a network trains.
+        report: filled as results come, so that who stops the run has those that there are. Its settings are replaced.
 
     Returns:
         A `Report`.
@@ -94,7 +98,9 @@ def verify(
     """
     if proof_seed is None:
         proof_seed = system_seed() if seed is None else seed
-    report = Report(seed or 0, quick, thorough, only, rule, proof_seed)
+    settings = Report(seed or 0, quick, thorough, only, rule, proof_seed)
+    report = settings if report is None else report
+    vars(report).update(vars(settings))
     started = time.perf_counter()
     jobs = plan(quick=quick, thorough=thorough, only=only, rule=rule, seed=report.seed, proof_seed=proof_seed)
     for i, (name, job) in enumerate(jobs):
@@ -103,9 +109,10 @@ def verify(
         if thorough:
             _trainings(runs, None if progress is None else partial(_beside, progress, i, len(jobs), name))
         report.results += job()
+        report.seconds = time.perf_counter() - started
+    report.complete = True
     if progress is not None:
         progress(len(jobs), len(jobs), "done")
-    report.seconds = time.perf_counter() - started
     return report
 
 

@@ -110,6 +110,28 @@ def test_a_law_that_crashes_fails_and_the_others_still_run(capsys, monkeypatch):
     assert "RuntimeError: planted crash" in out and "coefficients are not unique" in out
 
 
+def test_an_interrupted_run_keeps_what_was_checked(capsys, monkeypatch, tmp_path):
+    case = Case("squares", {"definition": lambda x: x * x, "square": lambda x: x**2}, ((2,),))
+
+    def interrupted(rng):
+        raise KeyboardInterrupt
+
+    laws = [
+        Law("L4", "is checked", "", (case,), ("proved",)),
+        Law("L5", "is interrupted", "", (), ("measured",), measure=interrupted),
+        Law("L6", "is not reached", "", (case,), ("proved",)),
+    ]
+    monkeypatch.setattr(verify, "find", lambda label: laws)
+    status, out, err = run(capsys, "verify", "--only", "L", "--quick", "--json", tmp_path / "part.json")
+    assert status == cli.INTERRUPTED == 130
+    assert "interrupted after 1 of 3 stamps" in err and "is checked" in out and "so far" in out
+    data = json.loads((tmp_path / "part.json").read_text())
+    assert not data["complete"] and [row["key"] for row in data["results"]] == ["L4"]
+    monkeypatch.setattr(verify, "find", lambda label: laws[:1])
+    status, _, _ = run(capsys, "verify", "--only", "L", "--quick", "--json", tmp_path / "whole.json")
+    assert status == cli.OK and json.loads((tmp_path / "whole.json").read_text())["complete"]
+
+
 def test_nothing_run_is_no_success():
     assert not verify.Report(0, False).passed
     assert verify.Report(0, False, results=[Result("L1", "", "proved", True)]).passed
@@ -130,6 +152,12 @@ BAD = {
     "bad shape": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "a,b"), "expected sizes"),
     "bad domain": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "3:lag"), "domain"),
     "too few inputs": (("prove", "dualform.linear:dual", "dualform.linear:primal", "--input", "3,4"), "one input"),
+    "program that raises": (
+        ("prove", "jax.numpy:dot", "jax.numpy:dot", "--input", "3", "--input", "2,4"), "inputs (3,)",
+    ),
+    "a figure of no kind": (("verify", "--only", "L9", "--plot", "bounds.txt"), "expected one of .png, .svg, .pdf"),
+    "a drawing of times": (("bench", "--plot", "times.doc"), "expected one of .png"),
+    "a drawing of risks": (("regression", "risk", "--plot", "risk"), "expected one of .png"),
     "no trials": (("prove", "jax.numpy:sin", "jax.numpy:sin", "--input", "3", "--trials", "0"), "trials"),
 }  # fmt: skip
 
