@@ -65,6 +65,10 @@ def pulled(f):
     return lambda x, cotangent: jax.vjp(f, x)[1](cotangent)[0]
 
 
+def off_diagonal(x):
+    return jnp.where(jnp.eye(len(x), dtype=bool), 0, x)
+
+
 def zero_powers(x):
     """exp(-inf), whatever x is: quotients of two of them are NaN."""
     return jnp.exp(x + (-jnp.inf))
@@ -113,6 +117,10 @@ TRUE = {
     "softmax-of-a-sigmoid": (lambda x: jax.nn.softmax(jax.nn.sigmoid(x)), lambda x: softmax(jax.nn.sigmoid(x)), (4,)),
     "softmax-of-softmax": (
         lambda x: jax.nn.softmax(jax.nn.softmax(x)), lambda x: shifted(softmax(x), jax.nn.softmax(x).mean()), (3,),
+    ),
+    "a-logarithm-of-zero-under-a-mask": (
+        lambda x: off_diagonal(jnp.exp(-jnp.log((x[:, None] - x[None, :]) ** 2))),
+        lambda x: off_diagonal(1 / (x[:, None] - x[None, :]) ** 2), (2,),
     ),
     "softmax-of-a-shift": (jax.nn.softmax, lambda x: jax.nn.softmax(x + 1), (3,)),
     "cancellation-beside-relu": (lambda x: (1e20 * x + x) - 1e20 * x + jax.nn.relu(0 * x), lambda x: x, (3,)),

@@ -36,7 +36,7 @@ class Product:
         out = 1
         for known, factors in ((antilogs, self.logs), (powers, self.arguments)):
             for i, n in factors:
-                out = out * pow(int(known[i]), n, p) % p
+                out = out * power(int(known[i]), n, p) % p
         return out
 
     def logarithm(self, logarithms: Numbers, arguments: Numbers, p: int) -> int:
@@ -48,6 +48,11 @@ class Product:
     def holds(self, u: int, antilogs: Numbers, powers: Numbers, p: int) -> bool:
         """(P8) at a point."""
         return pow(u, self.root, p) == self.value(antilogs, powers, p)
+
+
+def power(u: int, n: int, p: int) -> int:
+    """u^n modulo p. The logarithm of 0 is undefined, and so is what is computed from it: here any number will do."""
+    return pow(u, n, p) if u % p else 0
 
 
 def hold(products: Mapping[int, Product], antilogs: Numbers, powers: Numbers, p: int) -> bool:
@@ -77,7 +82,7 @@ def find(seen: Sequence[tuple[np.ndarray, np.ndarray]], before: Sequence[int], r
         product = _product(int(antilogs[i]), antilogs, powers[: before[i]], base, ring) if antilogs[i] else None
         if product is not None and all(product.holds(int(u[i]), u, e, ring.modulus) for u, e in seen):
             found[i] = product
-        else:
+        elif antilogs[i]:
             base.append(i)
     return found
 

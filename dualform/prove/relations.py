@@ -117,7 +117,7 @@ class Related(Fresh):
         """The exponential of the logarithms in an argument."""
         p, out = self._field.modulus, 1
         for j, n in self._relations.powers.get(i, {}).items():
-            out = out * pow(int(_joined(self.antilogs)[j]), n, p) % p
+            out = out * logarithms.power(int(_joined(self.antilogs)[j]), n, p) % p
         return out
 
     def _logarithms(self, residues: np.ndarray) -> np.ndarray:

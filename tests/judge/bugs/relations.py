@@ -17,7 +17,7 @@ BUGS = (
         "total = sum(n * int(known[i])",
         "total = sum(abs(n) * int(known[i])"),
     Bug("prove/relations.py", "the exponential of a logarithm is 1", "relations.logs",
-        "out = out * pow(int(_joined(self.antilogs)[j]), n, p) % p",
+        "out = out * logarithms.power(int(_joined(self.antilogs)[j]), n, p) % p",
         "pass"),
     Bug("prove/modular/elementwise.py", "log1p is log", "relations.logs",
         'm.field.add(a.r, np.uint64(1)) if name == "log1p" else a.r',
