@@ -511,5 +511,5 @@ def test_bad_input_is_refused(rule):
 
 def test_longhorn_refuses_negative_weights():
     q, k, v, gates, _, _ = draw("longhorn", 4)
-    with pytest.raises(ValueError, match="beta: got -1, expected weights of at least 0"):
+    with pytest.raises(ValueError, match="beta: got -1, expected values of at least 0"):
         longhorn.parallel(q, k, v, beta=np.full_like(gates["beta"], -1))

@@ -42,7 +42,7 @@ def test_ttt_with_one_minibatch_from_zero_is_linear_attention(form, more, miniba
 
 
 @forms
-@pytest.mark.parametrize("rule", momentum.RULES)
+@pytest.mark.parametrize("rule", momentum.LOSSES)
 def test_momentum_0_is_the_rule_itself(form, more, rule):
     def one(q, k, v, beta, S, Z):
         if rule == "delta":

@@ -128,10 +128,11 @@ def rules_page() -> str:
 
     out = []
     for name, rule in RULES.items():
-        gates = ", ".join(f"`{gate.name}` [{gate.axes}] in {gate.domain}" for gate in rule.gates) or "none"
+        gates = ", ".join(f"`{gate.name}` {gate.shape_text}, {gate.domain}" for gate in rule.gates) or "none"
         out += [f"## {name}", "", f"$$ {rule.recurrence} $$", "", "| | |", "|---|---|"]
         out += [f"| inner loss | ${rule.loss}$ |" if "\\" in rule.loss else f"| inner loss | {rule.loss} |"]
-        out += [f"| optimiser | {rule.optimiser} |", f"| gates | {gates} |", f"| state | {rule.state} |"]
+        out += [f"| optimiser | {rule.optimiser} |", f"| gates | {gates} |"]
+        out += [f"| state | {', '.join(rule.state.names)} |"]
         stable = rule.stability.replace("|", "\\|")
         out += [f"| stable | {stable} |"]
         out += [f"| elsewhere | {', '.join(rule.aliases)} |"] if rule.aliases else []

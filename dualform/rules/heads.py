@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dualform import _check
-from dualform.rules import base
-from dualform.rules.base import Rule
+from dualform.rules import tokens as of_tokens
+from dualform.rules.record import Rule
 from dualform.rules.ttt import LayerNorm
 
 TOKENS, EACH, SHARED = "tokens", "each", "shared"
@@ -138,24 +138,20 @@ def _ids(ids, sizes):
         raise ValueError(f"segment_ids: got shape {ids.shape}, expected [{B}, {T}] (sequences, tokens)")
     if _check.is_concrete(ids):
         for row in np.asarray(ids):
-            base.boundaries(row, T)
+            of_tokens.boundaries(row, T)
     return ids
 
 
 def _kind(rule: Rule, name: str, value, sizes) -> str:
     """How an argument meets the heads; gates per token are checked here, since inside the map they have no values."""
-    gate = next((gate for gate in rule.gates if gate.name == name), None)
-    if gate is not None and gate.axes and not _is_number(value):
-        axes = "batch T H" + gate.axes.removeprefix("T")
-        if gate.log:
-            base._log_decay(name, value, axes, sizes)
-        else:
-            _check.array(name, value, axes, sizes)
+    gate = rule.gate(name)
+    if gate is not None and gate.per_token and not _is_number(value):
+        of_tokens.gate_value(gate, value, gate.axes.replace("T", "batch T H"), sizes)
         return TOKENS
-    if name == "lam" and jnp.ndim(value) == 2:
-        _check.array(name, value, "H K", sizes)
+    if gate is not None and not gate.per_token and jnp.ndim(value) == 1 + max(map(len, gate.layouts)):
+        of_tokens.gate_value(gate, value, " ".join(("H", *max(gate.layouts, key=len))), sizes)
         return EACH
-    if name == "norm" and isinstance(value, LayerNorm):
+    if isinstance(value, LayerNorm):
         parts = {"norm.weight": value.weight, "norm.bias": value.bias}
         if any(_check.array(part, x, "V | H V", sizes).ndim == 2 for part, x in parts.items()):
             return EACH

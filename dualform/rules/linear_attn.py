@@ -20,115 +20,53 @@ transformers are secretly fast weight programmers (arXiv 2102.11174).
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from dualform._numerics import dot
 from dualform.linear import linear_attn
-from dualform.rules import base, retention
-from dualform.rules.base import Dual, State, Tokens, Values
-from dualform.rules.chunks import over_chunks
+from dualform.rules import retention
+from dualform.rules.decay import causal
+from dualform.rules.forms import forms
+from dualform.rules.record import HEBBIAN, Dual, Rule
 
 
-def descent(
-    q: Tokens, k: Tokens, v: Values, *, scale=1.0, initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(A1) as it is meant: one step down `jax.grad` of the Hebbian loss per token."""
-
-    def loss(S, k_t, v_t):
-        return -dot(v_t, dot(S, k_t))
-
-    def update(S, k_t, v_t):
-        return S - jax.grad(loss)(S, k_t, v_t)
-
-    return _by_token(update, q, k, v, scale, initial_state, segment_ids)
+def descend(S, k, v):
+    """(A1) as it is meant."""
+    return S - jax.grad(retention.loss)(S, k, v)
 
 
-def recurrent(
-    q: Tokens, k: Tokens, v: Values, *, scale=1.0, initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(A1) written out.
-
-    Args:
-        q, k: [T, K] queries and keys.
-        v: [T, V] values.
-        scale: multiplies the output, never the state.
-        initial_state: [V, K], zero if None.
-        segment_ids: int [T] of packed sequences, -1 for padding.
-
-    Returns:
-        o [T, V] in the dtype of q, and the final state [V, K], in float32 or wider.
-
-    Raises:
-        ValueError: shapes, dtypes, concrete values that are not finite.
-
-    Cost: O(T K V) time, O(K V) memory, T sequential steps.
-
-    >>> q = k = jnp.ones((3, 1))
-    >>> print(recurrent(q, k, jnp.array([[1.0], [2.0], [3.0]]))[0].ravel())
-    [1. 3. 6.]
-    """
-    return _by_token(write, q, k, v, scale, initial_state, segment_ids)
-
-
-def write(S, k_t, v_t):
+def write(S, k, v):
     """One token of (A1)."""
-    return S + jnp.outer(v_t, k_t)
+    return S + jnp.outer(v, k)
 
 
-def step(state: State, q_t, k_t, v_t, *, scale=1.0) -> tuple[Array, State]:
-    """(A1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
-    state = base.wide(state)
-    S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype))
-    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
+def block(S, q, k, v, resets=None):
+    """(A2) for a block of tokens from the state S: unscaled output [T, V] and final state."""
+    if resets is not None:
+        return retention.block(S, q, k, v, resets)
+    return dot(q, S.T) + linear_attn(v, k, q, _all_before(k)), S + dot(v.T, k)
 
 
-def errors(q: Tokens, k: Tokens, v: Values, *, initial_state=None, segment_ids=None) -> Dual:
+def unroll(S, q, k, v, resets=None) -> Dual:
     """The dual form (A2): the values are the error signals, and each counts fully from its own token on."""
-    call, g = _call(q, k, v, segment_ids)
-    return Dual(call.v, _weights(call.k, g), call.k, call.q)
+    return Dual(v, _all_before(k), k, q) if resets is None else retention.unroll(S, q, k, v, resets)
 
 
-def parallel(
-    q: Tokens, k: Tokens, v: Values, *, scale=1.0, initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(A2) over the whole sequence at once. Cost: O(T^2 (K + V)) time, O(T^2) memory."""
-    call, g = _call(q, k, v, segment_ids)
-    S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-    o, S = block(S, call.q, call.k, call.v, g)
-    return call.finish(scale * o), S
+def _all_before(k):
+    """Weight 1 for tokens up to the query's own."""
+    return causal(jnp.ones((len(k), len(k)), k.dtype))
 
 
-def chunked(
-    q: Tokens, k: Tokens, v: Values, *, scale=1.0, initial_state=None, segment_ids=None, chunk_size: int = 64
-) -> tuple[Values, State]:
-    """`parallel` inside chunks, the state carried between them.
-
-    Cost: O(T (K V + chunk (K + V))) time, T / chunk sequential steps; backward keeps one state per chunk.
-    """
-    call, g = _call(q, k, v, segment_ids)
-    S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-    o, S = over_chunks(block, S, (call.q, call.k, call.v, g), chunk_size)
-    return call.finish(scale * o), S
-
-
-def block(S, q, k, v, g=None):
-    """(A2) for a block of tokens from the state S: unscaled output [T, V] and final state; g marks resets, if any."""
-    if g is not None:
-        return retention.block(S, q, k, v, g)
-    return dot(q, S.T) + linear_attn(v, k, q, _weights(k, None)), S + dot(v.T, k)
+RULE = Rule(
+    "linear_attn", write, descend, block, unroll, marks=("resets",),
+    loss=HEBBIAN, optimiser="SGD, step 1", recurrence=r"S_t = S_{t-1} + v k^\top", update="A1", label="A2",
+    paper="Katharopoulos et al. 2020, Transformers are RNNs (arXiv 2006.16236)",
+    aliases=("fla linear_attn", "fast-transformers causal_dot_product"), chunk=64,
+    example="""
+>>> q = k = jnp.ones((3, 1))
+>>> print(recurrent(q, k, jnp.array([[1.0], [2.0], [3.0]]))[0].ravel())
+[1. 3. 6.]
+""",
+)  # fmt: skip
 
 
-def _weights(k, g):
-    """1 for tokens up to the query's own, 0 after it and across a reset."""
-    return base.causal(jnp.ones((len(k), len(k)), k.dtype)) if g is None else jnp.exp(base.spans(g))
-
-
-def _call(q, k, v, segment_ids):
-    call = base.arguments(q, k, v, {}, segment_ids)
-    return call, base.resets(None, call.starts, call.k)
-
-
-def _by_token(update, q, k, v, scale, initial_state, segment_ids):
-    call, _ = _call(q, k, v, segment_ids)
-    S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, (call.k, call.v))
+descent, recurrent, parallel, chunked, step, errors = forms(RULE)

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dualform import _check
-from dualform.rules.base import Call
+from dualform.rules.record import Option
+from dualform.rules.tokens import Call
+
+MINIBATCH = Option(
+    "minibatch", "tokens that share one gradient point, at least 1; it need not divide T; static",
+    check=lambda value, v: _check.count("minibatch", value, least=1), tried=2,
+)  # fmt: skip
+"""A rule that has this option gets the layer at the start of the token's minibatch after the state."""
 
 
 class Serving(NamedTuple):

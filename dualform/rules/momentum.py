@@ -30,14 +30,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dualform._numerics import dot
-from dualform.rules import base, trajectory
-from dualform.rules.base import Dual, Tokens, Values
-from dualform.rules.chunks import over_chunks
+from dualform.rules import delta, retention, trajectory
+from dualform.rules.decay import from_start, spans
+from dualform.rules.forms import forms
+from dualform.rules.record import BETA, HEBBIAN, MU, SQUARED, Dual, Option, Rule, StateKind
 
-Steps = Float[Array, " T"]
-Momenta = Float[Array, " T"] | float
-
-RULES = ("linear_attn", "delta")
+LOSSES = {"linear_attn": retention.loss, "delta": delta.loss}
+"""The inner losses, by the rule that descends each without momentum."""
 
 
 class State(NamedTuple):
@@ -47,114 +46,30 @@ class State(NamedTuple):
     Z: Float[Array, "V K"]
 
 
-def descent(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, mu: Momenta, rule: str = "linear_attn", scale=1.0,
-    initial_state=None, segment_ids=None,
-) -> tuple[Values, State]:  # fmt: skip
-    """(M1) as it is meant: heavy ball on `jax.grad` of the inner loss, one step per token."""
-
-    def loss(S, k_t, v_t):
-        y = dot(S, k_t)
-        return -dot(v_t, y) if rule == "linear_attn" else 0.5 * jnp.sum((y - v_t) ** 2)
-
-    def update(state, k_t, v_t, beta_t, mu_t):
-        Z = mu_t * state.Z - beta_t * jax.grad(loss)(state.S, k_t, v_t)
-        return State(state.S + Z, Z)
-
-    return _by_token(update, q, k, v, beta, mu, rule, scale, initial_state, segment_ids)
-
-
-def recurrent(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, mu: Momenta, rule: str = "linear_attn", scale=1.0,
-    initial_state=None, segment_ids=None,
-) -> tuple[Values, State]:  # fmt: skip
-    """(M1) written out.
-
-    Args:
-        q, k: [T, K] queries and keys.
-        v: [T, V] values.
-        beta: [T] step size of each token.
-        mu: [T] or one number, the part of the velocity that is left at each token, in [0, 1].
-        rule: "linear_attn" for the Hebbian loss, "delta" for the squared one.
-        scale: multiplies the output, never the state.
-        initial_state: `State` (S, Z), each [V, K], zero if None.
-        segment_ids: int [T] of packed sequences, -1 for padding.
-
-    Returns:
-        o [T, V] in the dtype of q, and the final `State`, in float32 or wider.
-
-    Raises:
-        ValueError: shapes, dtypes, concrete values that are not finite, an unknown rule.
-
-    Cost: O(T K V) time, O(K V) memory, T sequential steps.
-
-    >>> q = k = v = jnp.ones((3, 1))
-    >>> print(recurrent(q, k, v, beta=jnp.ones(3), mu=0.5)[0].ravel())
-    [1.   2.5  4.25]
-    """
-
-    def update(state, k_t, v_t, beta_t, mu_t):
-        return write(state, k_t, v_t, beta_t, mu_t, rule)
-
-    return _by_token(update, q, k, v, beta, mu, rule, scale, initial_state, segment_ids)
-
-
-def write(state, k_t, v_t, beta_t, mu_t, rule):
-    """One token of (M1)."""
-    e = beta_t * (v_t if rule == "linear_attn" else v_t - dot(state.S, k_t))
-    Z = mu_t * state.Z + jnp.outer(e, k_t)
+def descend(state, k, v, beta, mu, *, rule):
+    """(M1) as it is meant: heavy ball on the gradient of the inner loss."""
+    Z = mu * state.Z - beta * jax.grad(LOSSES[rule])(state.S, k, v)
     return State(state.S + Z, Z)
 
 
-def step(state: State, q_t, k_t, v_t, *, beta, mu, rule: str = "linear_attn", scale=1.0) -> tuple[Array, State]:
-    """(M1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
-    state = base.wide(state)
-    _known(rule)
-    state = State(*state)
-    dtype = state.S.dtype
-    q_t, k, v, beta, mu = (jnp.asarray(x, dtype) for x in (q_t, k_t, v_t, beta, mu))
-    state = write(state, k, v, beta, mu, rule)
-    return (scale * dot(state.S, q_t)).astype(v_t.dtype), state
+def write(state, k, v, beta, mu, *, rule):
+    """One token of (M1)."""
+    e = beta * (v if rule == "linear_attn" else v - dot(state.S, k))
+    Z = mu * state.Z + jnp.outer(e, k)
+    return State(state.S + Z, Z)
 
 
-def errors(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, mu: Momenta, rule: str = "linear_attn", initial_state=None,
-    segment_ids=None,
-) -> Dual:  # fmt: skip
-    """The dual form (M3): the error signals, weighted by (M2)."""
-    call, state, tokens = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-    E, layer, _ = _signals(rule, state, *tokens[1:])
-    return Dual(E, layer.weights[1:], call.k, call.q)
-
-
-def parallel(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, mu: Momenta, rule: str = "linear_attn", scale=1.0,
-    initial_state=None, segment_ids=None,
-) -> tuple[Values, State]:  # fmt: skip
-    """(M3) over the whole sequence at once. Cost: O(T^2 (K + V)) time, with segments O(T^3), O(T^2) memory."""
-    call, state, tokens = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-    o, state = block(state, *tokens, rule=rule)
-    return call.finish(scale * o), state
-
-
-def chunked(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, mu: Momenta, rule: str = "linear_attn", scale=1.0,
-    initial_state=None, segment_ids=None, chunk_size: int = 64,
-) -> tuple[Values, State]:  # fmt: skip
-    """`parallel` inside chunks, layer and velocity carried between them.
-
-    Cost: O(T (K V + chunk (K + V))) time, T / chunk sequential steps; backward keeps one state per chunk.
-    """
-    call, state, tokens = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-    o, state = over_chunks(block, state, tokens, chunk_size, rule=rule)
-    return call.finish(scale * o), state
-
-
-def block(state, q, k, v, beta, mu, real, starts=None, g=None, *, rule):
+def block(state, q, k, v, beta, mu, real, starts, resets, *, rule):
     """(M3) for a block of tokens: unscaled output [T, V] and final state."""
-    E, layer, velocity = _signals(rule, state, k, v, beta, mu, real, starts, g)
+    E, layer, velocity = _signals(rule, state, k, v, beta, mu, real, starts, resets)
     S, Z = trajectory.last(layer, state, E, k), trajectory.last(velocity, state, E, k)
     return trajectory.read(layer, state, E, k, q), State(S, Z)
+
+
+def unroll(state, q, k, v, beta, mu, real, starts, resets, *, rule) -> Dual:
+    """The dual form (M3): the error signals, weighted by (M2)."""
+    E, layer, _ = _signals(rule, state, k, v, beta, mu, real, starts, resets)
+    return Dual(E, layer.weights[1:], k, q)
 
 
 def paths(
@@ -171,7 +86,7 @@ def paths(
     if g is None:
         left, moved = jnp.ones_like(mu), jnp.cumsum(pushed, axis=0)
     else:
-        left, moved = jnp.exp(base.from_start(g)), dot(jnp.exp(base.spans(g)), pushed)
+        left, moved = jnp.exp(from_start(g)), dot(jnp.exp(spans(g)), pushed)
     layer = trajectory.path(jnp.stack([left, moved[:, 0]], axis=1), moved[:, 1:], (1.0, 0.0))
     nothing = jnp.zeros_like(from_first)
     return layer, trajectory.path(jnp.stack([nothing, from_first], axis=1), products, (0.0, 1.0))
@@ -183,35 +98,44 @@ def _products(mu: Float[Array, " T"]) -> Float[Array, "T T"]:
     return jnp.where(t >= i, jnp.cumprod(jnp.where(t > i, mu[:, None], 1), axis=0), 0)
 
 
-def _signals(rule, state, k, v, beta, mu, real, starts, g):
+def _signals(rule, state, k, v, beta, mu, real, starts, resets):
     """The error signals of a block, and the paths of its layer and velocity."""
-    layer, velocity = paths(mu, real, g)
+    layer, velocity = paths(mu, real, resets)
     if rule == "linear_attn":
         return beta[:, None] * v, layer, velocity
     return trajectory.errors(trajectory.seen(layer, starts), state, k, v, beta), layer, velocity
 
 
-def _known(rule):
-    if rule not in RULES:
-        raise ValueError(f"rule: got {rule!r}, expected one of {RULES}")
+def known_loss(rule, v):
+    """The name of an inner loss.
+
+    Raises:
+        ValueError: another name.
+    """
+    if rule not in LOSSES:
+        raise ValueError(f"rule: got {rule!r}, expected one of {tuple(LOSSES)}")
+    return rule
 
 
-def _call(q, k, v, beta, mu, rule, initial_state, segment_ids):
-    """The call, the initial state, and the tokens of `block`."""
-    _known(rule)
-    mu = float(mu) if isinstance(mu, int) and not isinstance(mu, bool) else mu
-    call = base.arguments(q, k, v, {"beta": (beta, "T"), "mu": (mu, "T |")}, segment_ids)
-    shape = call.v.shape[1], call.k.shape[1]
-    state = base.initial_pair(initial_state, State, (shape, shape), call.v.dtype)
-    call = call.beside(*state)
-    T = len(call.k)
-    mu, g = jnp.broadcast_to(call.gates["mu"], (T,)), base.resets(None, call.starts, call.k)
-    real = jnp.ones(T, bool) if call.padding is None else ~call.padding
-    if call.starts is not None:
-        mu = jnp.where(call.starts, 0, mu)
-    return call, state, (call.q, call.k, call.v, call.gates["beta"], mu, real, call.starts, g)
+PAIR = StateKind(("V K", "V K"), State)
+"""A layer and its velocity."""
+
+LOSS = Option("rule", '"linear_attn" for the Hebbian loss, "delta" for the squared one', "linear_attn", known_loss)
+
+RULE = Rule(
+    "momentum", write, descend, block, unroll, gates=(BETA, MU), options=(LOSS,), state=PAIR,
+    marks=("real", "starts", "resets"), erases=lambda rule="linear_attn", **_: rule == "delta",
+    loss=HEBBIAN + " or " + SQUARED, optimiser="SGD with heavy ball",
+    recurrence=r"Z_t = \mu Z_{t-1} + e_t k^\top,\ S_t = S_{t-1} + Z_t", update="M1", label="M3",
+    stability="0 <= mu < 1, and beta |k|^2 < 2 (1 + mu) for the delta error",
+    paper="Polyak 1964, heavy ball", aliases=("fla momentum_delta_rule",),
+    costs={"parallel": "O(T^2 (K + V)) time, with segments O(T^3), O(T^2) memory."},
+    example="""
+>>> q = k = v = jnp.ones((3, 1))
+>>> print(recurrent(q, k, v, beta=jnp.ones(3), mu=0.5)[0].ravel())
+[1.   2.5  4.25]
+""",
+)  # fmt: skip
 
 
-def _by_token(update, q, k, v, beta, mu, rule, scale, initial_state, segment_ids):
-    call, state, (_, k, v, beta, mu, *_) = _call(q, k, v, beta, mu, rule, initial_state, segment_ids)
-    return base.over_tokens(update, lambda state, q_t: scale * dot(state.S, q_t), state, call, (k, v, beta, mu))
+descent, recurrent, parallel, chunked, step, errors = forms(RULE)

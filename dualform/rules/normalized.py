@@ -30,8 +30,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dualform._numerics import dot, ratio
-from dualform.rules import base, linear_attn
-from dualform.rules.base import Dual, Tokens, Values
+from dualform.rules import linear_attn
+from dualform.rules.forms import forms
+from dualform.rules.record import HEBBIAN, Dual, Option, Rule, StateKind
 
 FeatureMap = str | Callable[[Array], Array]
 
@@ -52,117 +53,53 @@ def elu_plus_one(x: Array) -> Array:
     return jnp.where(x >= 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
 
 
-def descent(
-    q: Tokens, k: Tokens, v: Values, *, feature_map: FeatureMap = "elu+1", initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(N1) as it is meant: `jax.grad` of the Hebbian loss of a layer with one more output, whose value is 1."""
-    return _through(linear_attn.descent, q, k, v, feature_map, initial_state, segment_ids)
-
-
-def recurrent(
-    q: Tokens, k: Tokens, v: Values, *, feature_map: FeatureMap = "elu+1", initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(N1) written out.
-
-    Args:
-        q, k: [T, K] queries and keys.
-        v: [T, V] values.
-        feature_map: "elu+1", or a function from [T, K] to [T, F] that treats tokens alike.
-        initial_state: `State` (S [V, F], z [F]), zero if None.
-        segment_ids: int [T] of packed sequences, -1 for padding.
-
-    Returns:
-        o [T, V] in the dtype of q, and the final `State`, in float32 or wider.
+def features(q, k, *, feature_map: FeatureMap):
+    """Features of queries and keys.
 
     Raises:
-        ValueError: shapes, dtypes, concrete values that are not finite, an unknown feature map.
-
-    Cost: O(T F V) time, O(F V) memory, T sequential steps.
-
-    >>> q = k = jnp.zeros((2, 1))
-    >>> print(recurrent(q, k, jnp.array([[1.0], [2.0]]))[0].ravel())
-    [1.  1.5]
+        ValueError: an unknown feature map, or one whose features are not [T, F].
     """
-    call = base.arguments(q, k, v, {}, segment_ids)
-    phi_q, phi_k = _features(call, feature_map)
-    state = _initial(initial_state, call, phi_k)
-
-    def update(state, phi_k, v_t):
-        return State(state.S + jnp.outer(v_t, phi_k), state.z + phi_k)
-
-    unrounded = call._replace(q=phi_q, dtype=call.v.dtype)
-    y, state = base.over_tokens(update, _read, state, unrounded, (phi_k, call.v))
-    return call.finish(_divided(call, y[:, :-1], y[:, -1:])), state
+    both = [phi(x) for phi, x in zip(_maps(feature_map), (q, k), strict=True)]
+    if any(x.ndim != 2 or len(x) != len(k) or not x.shape[1] for x in both):
+        raise ValueError(f"feature_map: got features of shape {both[1].shape}, expected [{len(k)}, F]")
+    return [x.astype(k.dtype) for x in both]
 
 
-def step(state: State, q_t, k_t, v_t, *, feature_map: FeatureMap = "elu+1") -> tuple[Array, State]:
-    """(N1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
-    state = base.wide(state)
-    of_queries, of_keys = _maps(feature_map)
-    S, z = state
-    phi_q, phi_k = of_queries(q_t[None].astype(S.dtype))[0], of_keys(k_t[None].astype(S.dtype))[0]
-    state = State(S + jnp.outer(v_t.astype(S.dtype), phi_k), z + phi_k)
-    y = _read(state, phi_q)
-    return ratio(y[:-1], y[-1:]).astype(v_t.dtype), state
+def descend(state, k, v):
+    """(N1) as it is meant: the Hebbian step of a layer with one more output, whose value is 1."""
+    return _apart(linear_attn.descend(_together(state), k, jnp.append(v, 1)))
 
 
-def errors(
-    q: Tokens, k: Tokens, v: Values, *, feature_map: FeatureMap = "elu+1", initial_state=None, segment_ids=None
-) -> Dual:
+def write(state, k, v):
+    """One token of (N1), of which k are features."""
+    return State(state.S + jnp.outer(v, k), state.z + k)
+
+
+def read(state, q):
+    """The numerator of (N1) over its denominator."""
+    return ratio(dot(state.S, q), dot(state.z, q))
+
+
+def block(state, q, k, v, resets=None):
+    """(N1) for a block of tokens, as one Hebbian layer (A1) with the normaliser for a last output."""
+    ones = jnp.ones((len(k), 1), v.dtype)
+    y, both = linear_attn.block(_together(state), q, k, jnp.concatenate([v, ones], axis=1), resets)
+    return ratio(y[:, :-1], y[:, -1:]), _apart(both)
+
+
+def unroll(state, q, k, v, resets=None) -> Dual:
     """The dual form (N2): values as they are, keys and queries as features, the query divided by its normaliser."""
-    call = base.arguments(q, k, v, {}, segment_ids)
-    phi_q, phi_k = _features(call, feature_map)
-    _, z = _initial(initial_state, call, phi_k)
-    ones = jnp.ones((len(k), 1), phi_k.dtype)
-    read, _ = linear_attn.parallel(phi_q, phi_k, ones, initial_state=z[None], segment_ids=segment_ids)
-    return linear_attn.errors(_divided(call, phi_q, read), phi_k, call.v, segment_ids=segment_ids)
+    total, _ = linear_attn.block(state.z[None], q, k, jnp.ones((len(k), 1), k.dtype), resets)
+    return linear_attn.unroll(state.S, ratio(q, total), k, v, resets)
 
 
-def parallel(
-    q: Tokens, k: Tokens, v: Values, *, feature_map: FeatureMap = "elu+1", initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(N1) over the whole sequence at once. Cost: O(T^2 (F + V)) time, O(T^2) memory."""
-    return _through(linear_attn.parallel, q, k, v, feature_map, initial_state, segment_ids)
+def _together(state):
+    """Layer and normaliser as one layer."""
+    return jnp.concatenate([state.S, state.z[None]])
 
 
-def chunked(
-    q: Tokens, k: Tokens, v: Values, *, feature_map: FeatureMap = "elu+1", initial_state=None, segment_ids=None,
-    chunk_size: int = 64,
-) -> tuple[Values, State]:  # fmt: skip
-    """`parallel` inside chunks, the state carried between them.
-
-    Cost: O(T (F V + chunk (F + V))) time, T / chunk sequential steps; backward keeps one state per chunk.
-    """
-    return _through(linear_attn.chunked, q, k, v, feature_map, initial_state, segment_ids, chunk_size=chunk_size)
-
-
-def _through(form, q, k, v, feature_map, initial_state, segment_ids, **more):
-    """(N1) as one Hebbian layer (A1) with the normaliser for a last output."""
-    call = base.arguments(q, k, v, {}, segment_ids)
-    phi_q, phi_k = _features(call, feature_map)
-    S, z = _initial(initial_state, call, phi_k)
-    with_one = jnp.concatenate([call.v, jnp.ones((len(k), 1), call.v.dtype)], axis=1)
-    both = jnp.concatenate([S, z[None]])
-    y, both = form(phi_q, phi_k, with_one, initial_state=both, segment_ids=segment_ids, **more)
-    return call.finish(_divided(call, y[:, :-1], y[:, -1:])), State(both[:-1], both[-1])
-
-
-def _read(state, phi_q):
-    """Numerator and denominator of (N1), [V + 1]."""
-    return jnp.append(dot(state.S, phi_q), dot(state.z, phi_q))
-
-
-def _divided(call, x, read):
-    """x / (z . phi(q)), row by row; at padding, where there is nothing to read, x."""
-    return ratio(x, read if call.padding is None else jnp.where(call.padding[:, None], 1, read))
-
-
-def _features(call, feature_map):
-    """Features of queries and keys. Padding has some too; the forms of (A1) pass over it."""
-    features = [phi(x) for phi, x in zip(_maps(feature_map), (call.q, call.k), strict=True)]
-    if any(x.ndim != 2 or len(x) != len(call.k) or not x.shape[1] for x in features):
-        raise ValueError(f"feature_map: got features of shape {features[1].shape}, expected [{len(call.k)}, F]")
-    return [x.astype(call.v.dtype) for x in features]
+def _apart(both):
+    return State(both[:-1], both[-1])
 
 
 def _maps(feature_map):
@@ -180,6 +117,35 @@ def _elu_plus_one_of_queries(x):
     return jnp.where(x >= 0, x + 1, jnp.exp(jnp.minimum(x, 0) - largest))
 
 
-def _initial(initial_state, call, phi_k):
-    shapes = (call.v.shape[1], phi_k.shape[1]), phi_k.shape[1:]
-    return base.initial_pair(initial_state, State, shapes, call.v.dtype)
+def squares_plus_one(x):
+    """A feature map that is a polynomial, so that the rule is a rational function."""
+    return x * x + 1
+
+
+FEATURE_MAP = Option(
+    "feature_map", '"elu+1", or a function from [T, K] to [T, F] that treats tokens alike', "elu+1",
+    tried=squares_plus_one,
+)  # fmt: skip
+
+RULE = Rule(
+    "normalized", write, descend, block, unroll, read=read, features=features, options=(FEATURE_MAP,),
+    state=StateKind(("V K", "K"), State), marks=("resets",), quotient=True, rotates=False,
+    loss=HEBBIAN + " on [v, 1] with keys phi(k)", optimiser="SGD, step 1",
+    recurrence=r"S_t = S_{t-1} + v \phi(k)^\top,\ z_t = z_{t-1} + \phi(k),\ o = S\phi(q) / (z \cdot \phi(q))",
+    update="N1", label="N2", paper="Katharopoulos et al. 2020, Transformers are RNNs (arXiv 2006.16236)",
+    aliases=("fla linear_attn(normalize=True)", "fast-transformers CausalLinearAttention"), chunk=64,
+    costs={
+        "recurrent": "O(T F V) time, O(F V) memory, T sequential steps.",
+        "parallel": "O(T^2 (F + V)) time, O(T^2) memory.",
+        "chunked": "O(T (F V + chunk (F + V))) time, T / chunk sequential steps; backward keeps one state per chunk.",
+        "step": "O(F V) time and memory.",
+    },
+    example="""
+>>> q = k = jnp.zeros((2, 1))
+>>> print(recurrent(q, k, jnp.array([[1.0], [2.0]]))[0].ravel())
+[1.  1.5]
+""",
+)  # fmt: skip
+
+
+descent, recurrent, parallel, chunked, step, errors = forms(RULE)

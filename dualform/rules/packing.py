@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from dualform import _check
-from dualform.rules import base
-from dualform.rules.base import Rule, Tokens, Values
+from dualform.rules.record import Rule
+from dualform.rules.tokens import Tokens, Values, boundaries
+from dualform.rules.tokens import arguments as checked_arguments
 
 
 def final_states(
@@ -64,12 +65,10 @@ def final_states(
     [3. 4.]
     """
     ids = jnp.asarray(segment_ids)
-    axes = {gate.name: gate.axes for gate in rule.gates if gate.axes}
-    gates = {name: x for name, x in arguments.items() if name in axes and jnp.ndim(x)}
+    of_tokens = [gate for gate in rule.gates if gate.per_token and jnp.ndim(arguments.get(gate.name, 0.0))]
+    gates = {gate.name: arguments[gate.name] for gate in of_tokens}
     shared = {name: x for name, x in arguments.items() if name not in gates}
-    base.arguments(
-        q, k, v, {name: (x, axes[name]) for name, x in gates.items()}, ids
-    )  # inside the map no value is known
+    checked_arguments(tuple(of_tokens), q, k, v, gates, ids)  # inside the map no value is known
     count, length = _sizes(segment_ids, num_segments, max_length)
     places, too_long = rows(ids, count, length)
     real = places < len(ids)
@@ -97,7 +96,7 @@ def rows(ids: Int[Array, " T"], count: int, length: int) -> tuple[Array, Array]:
     places, tokens = jnp.full((count, length), T), jnp.zeros(count, int)
     if not T:
         return places, tokens > length
-    starts, padding = base.boundaries(ids, T)
+    starts, padding = boundaries(ids, T)
     number = jnp.where(padding, count, jnp.cumsum(starts))  # of the segment; out of bounds, so dropped, for padding
     seen = jnp.cumsum(~padding) - 1
     position = seen - jax.lax.cummax(jnp.where(starts, seen, 0))

@@ -32,122 +32,35 @@ References: Peng et al. 2025, RWKV-7 "Goose" with expressive dynamic state evolu
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
 
 from dualform._numerics import dot
-from dualform.rules import base
-from dualform.rules.base import Dual, State, Tokens, Values
-from dualform.rules.chunks import over_chunks
 from dualform.rules.decay import decays, scores
+from dualform.rules.forms import forms
+from dualform.rules.gla import PAIRS_OF_CHANNELS
+from dualform.rules.record import CHANNEL_DECAY, SQUARED, Dual, Gate, Rule
 from dualform.rules.triangular import solve_unit_lower
 
-Gates = Float[Array, "T K"]
+
+def loss(S, p, k, v, b):
+    """The inner loss of (W1), whose second target p came from the state before."""
+    return -dot(v, dot(S, k)) - dot(p, dot(S, b))
 
 
-def descent(
-    q: Tokens, k: Tokens, v: Values, *, g: Gates, a: Gates, b: Gates, scale=1.0, initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(W1) as a semi-gradient: decay, then `jax.grad` of a loss whose second target came from the state before.
+def descend(S, k, v, g, a, b):
+    """(W1) as a semi-gradient: decay, then a step down the gradient at a target that is held fixed.
 
     The target is held fixed by passing it in beside S: `stop_gradient` would do the same for the inner gradient, but it
     would cut the outer ones, through which the layer learns its gates, as well.
     """
-
-    def loss(S, p_t, k_t, v_t, b_t):
-        return -dot(v_t, dot(S, k_t)) - dot(p_t, dot(S, b_t))
-
-    def update(S, k_t, v_t, g_t, a_t, b_t):
-        p_t = dot(S, a_t)
-        A = S * jnp.exp(g_t)[None, :]
-        return A - jax.grad(loss)(A, p_t, k_t, v_t, b_t)
-
-    return _by_token(update, q, k, v, g, a, b, scale, initial_state, segment_ids)
+    p = dot(S, a)
+    A = S * jnp.exp(g)[None, :]
+    return A - jax.grad(loss)(A, p, k, v, b)
 
 
-def recurrent(
-    q: Tokens, k: Tokens, v: Values, *, g: Gates, a: Gates, b: Gates, scale=1.0, initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(W1) written out.
-
-    Args:
-        q, k: [T, K] queries and keys.
-        v: [T, V] values.
-        g: [T, K] log decay of each channel, at most 0; -inf forgets that channel, but for what a and b bring back.
-        a: [T, K] where the state is read before it decays; minus the removal key in RWKV-7.
-        b: [T, K] where what was read is written.
-        scale: multiplies the output, never the state.
-        initial_state: [V, K], zero if None.
-        segment_ids: int [T] of packed sequences, -1 for padding.
-
-    Returns:
-        o [T, V] in the dtype of q, and the final state [V, K], in float32 or wider.
-
-    Raises:
-        ValueError: shapes, dtypes, concrete values that are not finite, g above 0 or NaN.
-
-    Cost: O(T K V) time, O(K V) memory, T sequential steps.
-
-    >>> k, v, g = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[4.0], [1.0]]), jnp.zeros((2, 2))
-    >>> print(recurrent(k, k, v, g=g, a=-0.5 * k[::-1], b=k[::-1])[1])
-    [[2. 1.]]
-    """
-    return _by_token(write, q, k, v, g, a, b, scale, initial_state, segment_ids)
-
-
-def write(S, k_t, v_t, g_t, a_t, b_t):
+def write(S, k, v, g, a, b):
     """One token of (W1)."""
-    return S * jnp.exp(g_t)[None, :] + jnp.outer(dot(S, a_t), b_t) + jnp.outer(v_t, k_t)
-
-
-def step(state: State, q_t, k_t, v_t, *, g, a, b, scale=1.0) -> tuple[Array, State]:
-    """(W1) for one token from a state: the form that serves. Returns (o_t [V], state)."""
-    state = base.wide(state)
-    gates = (jnp.asarray(x, state.dtype) for x in (g, a, b))
-    S = write(state, k_t.astype(state.dtype), v_t.astype(state.dtype), *gates)
-    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), S
-
-
-def errors(
-    q: Tokens, k: Tokens, v: Values, *, g: Gates, a: Gates, b: Gates, initial_state=None, segment_ids=None
-) -> Dual:
-    """The dual form (W2): E = [v; p] by (W3), X = [k; b], both 2T long, and weights [T, 2T, K]."""
-    _, S, (q, k, v, g, a, b) = _call(q, k, v, g, a, b, initial_state, segment_ids)
-    decay = decays(g, k)
-    p = carried(S, k, v, a, b, decay)
-    weights = jnp.concatenate([decay.pairs, decay.pairs], axis=1)
-    return Dual(jnp.concatenate([v, p]), weights, jnp.concatenate([k, b]), q)
-
-
-def parallel(
-    q: Tokens, k: Tokens, v: Values, *, g: Gates, a: Gates, b: Gates, scale=1.0, initial_state=None, segment_ids=None
-) -> tuple[Values, State]:
-    """(W2) over the whole sequence at once. Cost: O(T^2 (K + V)) time, O(T^2 K) memory: for short sequences."""
-    call, S, tokens = _call(q, k, v, g, a, b, initial_state, segment_ids)
-    o, S = block(S, *tokens)
-    return call.finish(scale * o), S
-
-
-def chunked(
-    q: Tokens,
-    k: Tokens,
-    v: Values,
-    *,
-    g: Gates,
-    a: Gates,
-    b: Gates,
-    scale=1.0,
-    initial_state=None,
-    segment_ids=None,
-    chunk_size: int = 16,
-) -> tuple[Values, State]:
-    """`parallel` inside chunks, the state carried between them.
-
-    Cost: O(T (K V + chunk (K + V))) time, O(chunk^2 K) memory beside the tokens, T / chunk sequential steps; backward
-    keeps one state per chunk.
-    """
-    call, S, tokens = _call(q, k, v, g, a, b, initial_state, segment_ids)
-    o, S = over_chunks(block, S, tokens, chunk_size)
-    return call.finish(scale * o), S
+    return S * jnp.exp(g)[None, :] + jnp.outer(dot(S, a), b) + jnp.outer(v, k)
 
 
 def block(S, q, k, v, g, a, b):
@@ -159,6 +72,14 @@ def block(S, q, k, v, g, a, b):
     return o, decay.all * S + dot(v.T, decay.end * k) + dot(p.T, decay.end * b)
 
 
+def unroll(S, q, k, v, g, a, b) -> Dual:
+    """The dual form (W2): E = [v; p] by (W3), X = [k; b], both 2T long, and weights [T, 2T, K]."""
+    decay = decays(g, k)
+    p = carried(S, k, v, a, b, decay)
+    weights = jnp.concatenate([decay.pairs, decay.pairs], axis=1)
+    return Dual(jnp.concatenate([v, p]), weights, jnp.concatenate([k, b]), q)
+
+
 def carried(S, k, v, a, b, decay):
     """The signals p_t = S_{t-1} a_t of a block, by the system (W3): every decay is that of one token earlier."""
     pairs = jnp.concatenate([jnp.zeros_like(decay.pairs[:1]), decay.pairs[:-1]])
@@ -167,16 +88,28 @@ def carried(S, k, v, a, b, decay):
     return solve_unit_lower(-scores(a, b, pairs), right)
 
 
-def _call(q, k, v, g, a, b, initial_state, segment_ids):
-    call = base.arguments(q, k, v, {"g": (g, "T K"), "a": (a, "T K"), "b": (b, "T K")}, segment_ids)
-    S = base.initial(initial_state, (call.v.shape[1], call.k.shape[1]), call.v.dtype)
-    call = call.beside(S)
-    g, a, b = call.gates["g"], call.gates["a"], call.gates["b"]
-    if call.starts is not None:
-        a = jnp.where(call.starts[:, None], 0, a)  # the state before a segment is read neither by k nor by a
-    return call, S, (call.q, call.k, call.v, base.resets(g, call.starts, call.k), a, b)
+READ_AT = Gate(
+    "a", "T K", "any", "where the state is read before it decays; minus the removal key in RWKV-7",
+    draw=lambda rng, shape, k: -rng.uniform(0, 1, (shape[0], 1)) * k, whole=lambda t, k: -np.roll(k, 1, 1),
+    at_start=0.0,  # the state before a segment is read neither by k nor by a
+)  # fmt: skip
+WRITE_AT = Gate(
+    "b", "T K", "any", "where what was read is written",
+    draw=lambda rng, shape, k: k, whole=lambda t, k: np.roll(k, 1, 1),
+)  # fmt: skip
+
+RULE = Rule(
+    "rwkv7", write, descend, block, unroll, gates=(CHANNEL_DECAY, READ_AT, WRITE_AT), rotates=False, erases=True,
+    loss=SQUARED + " and a semi-gradient", optimiser="generalised delta",
+    recurrence=r"S_t = S_{t-1} (\mathrm{diag}(e^{g}) + a b^\top) + v k^\top", update="W1", label="W2",
+    stability="|diag(e^g) + a b'| <= 1", paper="Peng et al. 2025, RWKV-7 (arXiv 2503.14456)",
+    aliases=("fla rwkv7, generalized_delta_rule.dplr",), chunk_size=16, chunk=8, costs=PAIRS_OF_CHANNELS,
+    example="""
+>>> k, v, g = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[4.0], [1.0]]), jnp.zeros((2, 2))
+>>> print(recurrent(k, k, v, g=g, a=-0.5 * k[::-1], b=k[::-1])[1])
+[[2. 1.]]
+""",
+)  # fmt: skip
 
 
-def _by_token(update, q, k, v, g, a, b, scale, initial_state, segment_ids):
-    call, S, (_, *tokens) = _call(q, k, v, g, a, b, initial_state, segment_ids)
-    return base.over_tokens(update, lambda S, q_t: scale * dot(S, q_t), S, call, tuple(tokens))
+descent, recurrent, parallel, chunked, step, errors = forms(RULE)

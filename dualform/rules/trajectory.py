@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dualform._numerics import dot
 from dualform.linear import linear_attn
-from dualform.rules import base
+from dualform.rules.decay import causal, from_start, spans
 from dualform.rules.triangular import solve_unit_lower
 
 
@@ -40,9 +40,9 @@ def path(initial, weights, first: tuple[float, ...]) -> Path:
 def plain(k, g: Float[Array, " T"] | None) -> Path:
     """Every outer product counts fully from its own token on, or as scalar decay lets it."""
     if g is None:
-        weights = base.causal(jnp.ones((len(k), len(k)), k.dtype))
+        weights = causal(jnp.ones((len(k), len(k)), k.dtype))
         return path(jnp.ones((len(k), 1), k.dtype), weights, (1.0,))
-    return path(jnp.exp(base.from_start(g))[:, None], jnp.exp(base.spans(g)), (1.0,))
+    return path(jnp.exp(from_start(g))[:, None], jnp.exp(spans(g)), (1.0,))
 
 
 def seen(whole: Path, starts: Bool[Array, " T"] | None, first: Int[Array, " T"] | None = None) -> Path:

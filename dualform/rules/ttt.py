@@ -37,12 +37,11 @@ from jaxtyping import Array, Float
 
 from dualform import _check
 from dualform._numerics import dot
-from dualform.rules import base, trajectory
-from dualform.rules.base import Dual, State, Tokens, Values
+from dualform.rules import trajectory
 from dualform.rules.chunks import over_chunks
-from dualform.rules.minibatch import Serving, at_minibatch, begins, first
-
-Steps = Float[Array, " T"]
+from dualform.rules.forms import forms
+from dualform.rules.minibatch import MINIBATCH, first
+from dualform.rules.record import BETA, SQUARED, Dual, Option, Rule
 
 
 class LayerNorm(NamedTuple):
@@ -70,140 +69,71 @@ class LayerNorm(NamedTuple):
         return jnp.broadcast_to(x, y.shape)
 
 
-def descent(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, minibatch: int, norm: LayerNorm | None = None, scale=1.0,
-    initial_state=None, segment_ids=None,
-) -> tuple[Values, State]:  # fmt: skip
-    """(T1) as it is meant: `jax.grad` of the inner loss at the minibatch's start, one step per token."""
-
-    def loss(S, k_t, v_t, norm):
-        y = dot(S, k_t)
-        return 0.5 * jnp.sum(((y if norm is None else norm(y)) - v_t) ** 2)
-
-    def update(S, start, k_t, v_t, beta_t, norm):
-        return S - beta_t * jax.grad(loss)(start, k_t, v_t, norm)
-
-    return _by_token(update, q, k, v, beta, minibatch, norm, scale, initial_state, segment_ids)
-
-
-def recurrent(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, minibatch: int, norm: LayerNorm | None = None, scale=1.0,
-    initial_state=None, segment_ids=None,
-) -> tuple[Values, State]:  # fmt: skip
-    """(T1) written out, or (T3) with a layer norm.
-
-    Args:
-        q, k: [T, K] queries and keys.
-        v: [T, V] values, the targets of the layer.
-        beta: [T] step size of each token.
-        minibatch: tokens that share one gradient point, at least 1; it need not divide T. Static.
-        norm: None, or the `LayerNorm` that the layer is trained through.
-        scale: multiplies the output, never the state.
-        initial_state: [V, K], zero if None.
-        segment_ids: int [T] of packed sequences, -1 for padding.
-
-    Returns:
-        o [T, V] in the dtype of q, and the final state [V, K], in float32 or wider.
+def checked_norm(norm: LayerNorm | None, v: Array) -> LayerNorm | None:
+    """A layer norm in the dtype of the values, whose axis it has.
 
     Raises:
-        ValueError: shapes, dtypes, concrete values that are not finite, a minibatch below 1.
-
-    Cost: O(T K V) time, O(K V) memory, T sequential steps.
-
-    >>> q = k = v = jnp.ones((3, 1))
-    >>> print(recurrent(q, k, v, beta=jnp.full(3, 0.5), minibatch=2)[0].ravel())
-    [0.5 1.  1. ]
+        ValueError: no `LayerNorm`, shapes, an eps that is not above 0.
     """
-    return _by_token(_write, q, k, v, beta, minibatch, norm, scale, initial_state, segment_ids)
-
-
-def step(
-    state: State | Serving, q_t, k_t, v_t, *, beta, minibatch: int, norm: LayerNorm | None = None, scale=1.0
-) -> tuple[Array, Serving]:
-    """(T1) for one token: the form that serves. Returns (o_t [V], `Serving`), which knows where its minibatch began.
-
-    A bare [V, K] begins a minibatch.
-    """
-    state = base.wide(state)
-    S, start, count = at_minibatch(state, minibatch)
-    k_t, v = k_t.astype(S.dtype), v_t.astype(S.dtype)
-    S = _write(S, start, k_t, v, jnp.asarray(beta, S.dtype), _norm(norm, v.shape[0], S.dtype))
-    return (scale * dot(S, q_t.astype(S.dtype))).astype(v_t.dtype), Serving(S, start, count + 1)
-
-
-def errors(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, minibatch: int, norm: LayerNorm | None = None,
-    initial_state=None, segment_ids=None,
-) -> Dual:  # fmt: skip
-    """The dual form (T2): the error signals, each counting fully from its own token on."""
-    call, S, g, norm, begin = _call(q, k, v, beta, minibatch, norm, initial_state, segment_ids)
-    whole = trajectory.plain(call.k, g)
-    return Dual(_errors(call, S, whole, norm, begin, minibatch), whole.weights[1:], call.k, call.q)
-
-
-def parallel(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, minibatch: int, norm: LayerNorm | None = None, scale=1.0,
-    initial_state=None, segment_ids=None,
-) -> tuple[Values, State]:  # fmt: skip
-    """(T2) over the whole sequence at once; with a layer norm its error signals minibatch by minibatch (T3).
-
-    Cost: O(T^2 (K + V)) time, O(T^2) memory; with a norm T / minibatch sequential steps.
-    """
-    call, S, g, norm, begin = _call(q, k, v, beta, minibatch, norm, initial_state, segment_ids)
-    whole = trajectory.plain(call.k, g)
-    E = _errors(call, S, whole, norm, begin, minibatch)
-    o = trajectory.read(whole, (S,), E, call.k, call.q)
-    return call.finish(scale * o), trajectory.last(whole, (S,), E, call.k)
-
-
-def chunked(
-    q: Tokens, k: Tokens, v: Values, *, beta: Steps, minibatch: int, norm: LayerNorm | None = None, scale=1.0,
-    initial_state=None, segment_ids=None, chunk_size: int = 64,
-) -> tuple[Values, State]:  # fmt: skip
-    """`parallel` inside chunks; the state and that at the start of the minibatch in progress are carried on.
-
-    Chunks and minibatches need not fit each other; with a layer norm no chunk is longer than a minibatch.
-
-    Cost: O(T (K V + chunk (K + V))) time, T / chunk sequential steps; backward keeps two states per chunk.
-    """
-    call, S, g, norm, begin = _call(q, k, v, beta, minibatch, norm, initial_state, segment_ids)
-    if norm is not None:
-        chunk_size = min(_check.count("chunk_size", chunk_size, least=1), minibatch)
-    tokens = call.q, call.k, call.v, call.gates["beta"], begin, call.starts, g
-    o, (S, _) = over_chunks(block, (S, S), tokens, chunk_size, shared={"norm": norm}, minibatch=minibatch)
-    return call.finish(scale * o), S
-
-
-def block(states, q, k, v, beta, begin, starts, g, *, norm, minibatch):
-    """(T2), (T3) for a block of tokens: unscaled output [T, V] and the two states."""
-    S, start = states
-    whole = trajectory.plain(k, g)
     if norm is None:
-        rows = trajectory.seen(whole, starts, first(begin))
-        E = trajectory.errors(rows, states, k, v, beta)
-        start = trajectory.last(rows, states, E, k)
-    else:
-        E, (_, start) = _walk(states, k, v, beta, begin, starts, norm=norm, minibatch=minibatch)
+        return None
+    if not isinstance(norm, LayerNorm):
+        raise ValueError(f"norm: got a {type(norm).__name__}, expected None or a LayerNorm(weight, bias, eps)")
+    sizes: _check.Sizes = {"V": (v.shape[-1], "v")}
+    weight = _check.array("norm.weight", norm.weight, "V", sizes)
+    bias = _check.array("norm.bias", norm.bias, "V", sizes)
+    eps = jnp.asarray(_check.scalar("norm.eps", norm.eps, positive=True))
+    return LayerNorm(*(x.astype(v.dtype) for x in (weight, bias, eps)))
+
+
+def loss(S, k, v, norm):
+    """The inner loss of (T1), or of (T3) with a layer norm."""
+    y = dot(S, k)
+    return 0.5 * jnp.sum(((y if norm is None else norm(y)) - v) ** 2)
+
+
+def descend(S, start, k, v, beta, norm):
+    """(T1) as it is meant: the gradient at the minibatch's start."""
+    return S - beta * jax.grad(loss)(start, k, v, norm)
+
+
+def write(S, start, k, v, beta, norm):
+    """One token of (T1), or of (T3)."""
+    return S + jnp.outer(_signal(norm, dot(start, k), v, beta), k)
+
+
+def block(states, q, k, v, beta, begins, starts, resets, *, norm, minibatch):
+    """(T2), (T3) for a block of tokens: unscaled output [T, V] and the two states."""
+    S = states[0]
+    whole = trajectory.plain(k, resets)
+    E, start = signals(states, whole, k, v, beta, begins, starts, norm, minibatch)
     return trajectory.read(whole, (S,), E, k, q), (trajectory.last(whole, (S,), E, k), start)
 
 
-def _write(S, start, k_t, v_t, beta_t, norm):
-    """One token of (T1)."""
-    return S + jnp.outer(_signal(norm, dot(start, k_t), v_t, beta_t), k_t)
+def unroll(states, q, k, v, beta, begins, starts, resets, *, norm, minibatch) -> Dual:
+    """The dual form (T2): the error signals, each counting fully from its own token on."""
+    whole = trajectory.plain(k, resets)
+    E, _ = signals(states, whole, k, v, beta, begins, starts, norm, minibatch)
+    return Dual(E, whole.weights[1:], k, q)
+
+
+def signals(states, whole, k, v, beta, begins, starts, norm, minibatch):
+    """The error signals of a block, and the layer at the start of the minibatch in progress after it.
+
+    They are a solve (T2), or with a norm a walk through the minibatches (T3).
+    """
+    if norm is None:
+        rows = trajectory.seen(whole, starts, first(begins))
+        E = trajectory.errors(rows, states, k, v, beta)
+        return E, trajectory.last(rows, states, E, k) if len(k) else states[1]
+    tokens = k, v, beta, begins, starts
+    E, (_, start) = over_chunks(_walk, states, tokens, minibatch, shared={"norm": norm}, minibatch=minibatch)
+    return E, start
 
 
 def _signal(norm, y, v, beta):
     """Error signals of the outputs y [V] or [T, V] that the layer gave at the minibatch's start (T3)."""
     return beta * (v - y) if norm is None else -beta * norm.pull(y, norm(y) - v)
-
-
-def _errors(call, S, whole, norm, begin, minibatch):
-    """The error signals of all tokens: a solve (T2), or with a norm a walk through the minibatches (T3)."""
-    if norm is None:
-        rows = trajectory.seen(whole, call.starts, first(begin))
-        return trajectory.errors(rows, (S, S), call.k, call.v, call.gates["beta"])
-    tokens = call.k, call.v, call.gates["beta"], begin, call.starts
-    return over_chunks(_walk, (S, S), tokens, minibatch, shared={"norm": norm}, minibatch=minibatch)[0]
 
 
 def _walk(states, k, v, beta, begin, starts, *, norm, minibatch):
@@ -234,35 +164,29 @@ def _walk(states, k, v, beta, begin, starts, *, norm, minibatch):
     return carry[2], carry[:2]
 
 
-def _norm(norm, V, dtype):
-    if norm is None:
-        return None
-    if not isinstance(norm, LayerNorm):
-        raise ValueError(f"norm: got a {type(norm).__name__}, expected None or a LayerNorm(weight, bias, eps)")
-    sizes: _check.Sizes = {"V": (V, "v")}
-    weight = _check.array("norm.weight", norm.weight, "V", sizes)
-    bias = _check.array("norm.bias", norm.bias, "V", sizes)
-    eps = jnp.asarray(_check.scalar("norm.eps", norm.eps, positive=True))
-    return LayerNorm(*(x.astype(dtype) for x in (weight, bias, eps)))
+NORM = Option(
+    "norm", "None, or the `LayerNorm` that the layer is trained through", None, checked_norm, arrays=True,
+)  # fmt: skip
+
+RULE = Rule(
+    "ttt", write, descend, block, unroll, gates=(BETA,), options=(MINIBATCH, NORM), erases=True,
+    marks=("begins", "starts", "resets"),
+    loss=SQUARED, optimiser="minibatch gradient descent",
+    recurrence=r"S_t = S_{t-1} + \beta (v - S_{start} k) k^\top", update="T1", label="T2",
+    stability="beta |k|^2 times the minibatch <= 2",
+    paper="Sun et al. 2024, Learning to (learn at test time) (arXiv 2407.04620)",
+    aliases=("fla ttt_linear (target v - k)",),
+    costs={
+        "parallel": "O(T^2 (K + V)) time, O(T^2) memory; with a norm T / minibatch sequential steps.",
+        "chunked": "O(T (K V + chunk (K + V))) time, T / chunk sequential steps, with a norm T / minibatch; backward "
+        "keeps two states per chunk.",
+    },
+    example="""
+>>> q = k = v = jnp.ones((3, 1))
+>>> print(recurrent(q, k, v, beta=jnp.full(3, 0.5), minibatch=2)[0].ravel())
+[0.5 1.  1. ]
+""",
+)  # fmt: skip
 
 
-def _call(q, k, v, beta, minibatch, norm, initial_state, segment_ids):
-    minibatch = _check.count("minibatch", minibatch, least=1)
-    call = base.arguments(q, k, v, {"beta": (beta, "T")}, segment_ids)
-    S = base.initial(initial_state, (v.shape[1], k.shape[1]), call.v.dtype)
-    call = call.beside(S)
-    norm = _norm(norm, v.shape[1], call.v.dtype)
-    return call, S, base.resets(None, call.starts, call.k), norm, begins(minibatch, call)
-
-
-def _by_token(write, q, k, v, beta, minibatch, norm, scale, initial_state, segment_ids):
-    call, S, _, norm, begin = _call(q, k, v, beta, minibatch, norm, initial_state, segment_ids)
-
-    def update(carry, k_t, v_t, beta_t, begin_t):
-        S, start = carry
-        start = jnp.where(begin_t, S, start)
-        return write(S, start, k_t, v_t, beta_t, norm), start
-
-    tokens = call.k, call.v, call.gates["beta"], begin
-    o, (S, _) = base.over_tokens(update, lambda S, q_t: scale * dot(S[0], q_t), (S, S), call, tokens)
-    return o, S
+descent, recurrent, parallel, chunked, step, errors = forms(RULE)

@@ -1,6 +1,5 @@
 r"""Rules over sequences whose tokens lie on many devices."""
 
-import inspect
 import math
 from functools import partial
 from numbers import Real
@@ -13,7 +12,8 @@ from jaxtyping import Array, Bool, Int
 
 from dualform import _check
 from dualform.rules import RULES, Rule
-from dualform.rules.base import Tokens, Values
+from dualform.rules.minibatch import MINIBATCH
+from dualform.rules.tokens import Tokens, Values
 from dualform.shard.devices import from_last, from_left, up_to
 from dualform.shard.maps import View, after, constant, through
 from dualform.shard.placing import axis_size, checked, pad, place, rounded_up
@@ -103,14 +103,15 @@ def traffic(name: str, devices: int, K: int, V: int, **options) -> int:
     (197888, 360448)
     """
     rule = _known(name)
-    if "minibatch" in inspect.signature(rule.form("recurrent")).parameters:
+    if MINIBATCH in rule.options:
         options = {"minibatch": 1, **options}
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
-    gates = {gate.name: number((1, K)[: len(gate.axes.split())]) for gate in rule.gates}
+    sizes = {"T": 1, "K": K}
+    gates = {gate.name: number(tuple(sizes[axis] for axis in gate.layouts[0])) for gate in rule.gates}
     _, like = jax.eval_shape(
         lambda x, v, gates: rule.form("recurrent")(x, x, v, **gates, **options), number((1, K)), number((1, V)), gates
     )
-    view = View.of(name, like, **options)
+    view = View.of(rule, like, **options)
     b, R, m = jax.eval_shape(view.rows, like).shape
     return b * m * (math.ceil(math.log2(devices)) * (m + R) + 2 * R)
 
@@ -169,20 +170,20 @@ def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
     tokens = {"q": _check.float_array("q", q), "k": _check.float_array("k", k), "v": _check.float_array("v", v)}
     if segment_ids is not None:
         tokens["segment_ids"] = jnp.asarray(segment_ids)
-    axes = {gate.name: gate.axes for gate in rule.gates}
+    gates = {gate.name: gate for gate in rule.gates}
     shared: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key, value in arguments.items():
-        if key not in axes and (value is None or isinstance(value, Real | str) or callable(value)):
+        if key not in gates and (value is None or isinstance(value, Real | str) or callable(value)):
             options[key] = value
             continue
         x = _check.float_array(key, float(value) if isinstance(value, Real) else value)
-        (tokens if "T" in axes.get(key, "") and x.ndim else shared)[key] = x
+        (tokens if key in gates and gates[key].per_token and x.ndim else shared)[key] = x
     initial_state = jax.tree.map(lambda x: _check.float_array("initial_state", x), initial_state)
     form = partial(rule.form("chunked"), **options)
     _, like = checked(form, **tokens, **shared, initial_state=initial_state)
     shared["initial_state"] = _state(initial_state, like)
-    return Call(name, View.of(name, like, **options), tuple(sorted(options.items())), tokens, shared)
+    return Call(name, View.of(rule, like, **options), tuple(sorted(options.items())), tokens, shared)
 
 
 def _known(name: str) -> Rule:

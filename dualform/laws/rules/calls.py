@@ -8,7 +8,7 @@ import numpy as np
 
 from dualform.laws.law import PROVED, Case, Law
 from dualform.laws.rules.induction import quantified
-from dualform.laws.rules.laws import OPTIONS, K, V, gates, per_token, run, scaled, state
+from dualform.laws.rules.laws import K, V, gates, per_token, run, scaled, state
 from dualform.prove import Input
 from dualform.rules import RULES, Rule, final_states, over_heads
 
@@ -35,7 +35,7 @@ def at_once(rule: Rule, form: str) -> Callable:
     """All sequences and heads in one call (F7)."""
 
     def f(q, k, v, gates, states, scale):
-        more = {**gates, **scaled(rule, scale), **OPTIONS.get(rule.name, {})}
+        more = {**gates, **scaled(rule, scale), **rule.tried}
         return over_heads(rule, q, k, v, form=form, initial_state=states, **more)
 
     return f
@@ -62,7 +62,7 @@ def all_states(rule: Rule, form: str) -> Callable:
     """The final states of the packed sequences (F8)."""
 
     def f(q, k, v, gates, initial_state, scale):
-        more = {**gates, **scaled(rule, scale), **OPTIONS.get(rule.name, {}), "initial_state": initial_state}
+        more = {**gates, **scaled(rule, scale), **rule.tried, "initial_state": initial_state}
         return final_states(rule, q, k, v, segment_ids=np.array(SEGMENTS), form=form, **more)
 
     return f

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law, Measurement
-from dualform.laws.rules.laws import CHUNK, OPTIONS, K, T, V, everything, gates, inputs, per_token, read_out, run, state
+from dualform.laws.rules.laws import CHUNK, K, T, V, everything, gates, inputs, per_token, read_out, run, state
 from dualform.prove import Input
 from dualform.rules import RULES, Rule
 
@@ -18,8 +18,10 @@ SEGMENTS = (0, 1, 1, -1, 1, 2, 2)
 PLACES = tuple(tuple(t for t in range(T) if SEGMENTS[t] == segment) for segment in range(max(SEGMENTS) + 1))
 """The tokens of each sequence."""
 
-ROTATES = ("linear_attn", "retention", "delta", "gated_delta", "ttt", "momentum", "titans", "longhorn", "mesa")
+ROTATES = tuple(name for name, rule in RULES.items() if rule.rotates)
 """Rules that any basis of the keys suits: no gate per channel, no feature map, mesa with one number lam."""
+LINEAR = tuple(name for name, rule in RULES.items() if not rule.quotient)
+"""Rules whose outputs are linear in values and initial states."""
 
 
 def part(rule: Rule, gates: dict, start: int, stop: int | None) -> dict:
@@ -152,16 +154,12 @@ def integers(rule: Rule) -> Callable:
     Everything is then a sum of few entries of v and of the initial state, with whole coefficients (halves in longhorn).
     """
     k, t = np.eye(K)[np.arange(T) % K], np.arange(T)
-    per_token = {"beta": np.ones(T), "mu": t % 2, "g": np.where(t == CUT, -np.inf, 0.0), "lam": np.ones(())}
-    per_channel = {"a": -np.roll(k, 1, 1), "b": np.roll(k, 1, 1), "g": np.repeat(per_token["g"][:, None], K, 1)}
 
     def odd(rng, shape):
         return 2 * rng.integers(-LARGE // 2, LARGE // 2, shape) + 1
 
     def draw(rng):
-        own = {name: (per_channel if len(x.shape) == 2 else per_token)[name] for name, x in gates(rule).items()}
-        if rule.name == "mesa":  # or H has small entries once the initial one is forgotten
-            own["beta"] = np.abs(odd(rng, (T,)))
+        own = {gate.name: gate.whole(t, k) for gate in rule.gates}
         S = jax.tree.map(lambda x: odd(rng, x.shape), state(rule), is_leaf=lambda x: isinstance(x, Input))
         return rng.integers(-1, 2, (T, K)), k, odd(rng, (T, V)), own, S, 0.5
 
@@ -171,7 +169,7 @@ def integers(rule: Rule) -> Callable:
 def whole(rule: Rule) -> Case:
     """All forms where none may round; of rules that divide the final state alone."""
     all_forms = everything(rule)
-    if rule.name in ("normalized", "mesa"):
+    if rule.quotient:
         all_forms = {name: last_state(f) for name, f in all_forms.items()}
     return Case(
         f"{rule.name}, integers", all_forms, inputs(rule), sample=integers(rule), exact=True, rules=(rule.name,)
@@ -224,7 +222,7 @@ STEP, DECAY = Input((T,)), Input((T,), "log")
 
 def of(name: str, form: str = "recurrent", **static) -> Callable:
     """A rule's form with keyword gates, from an initial state."""
-    options = {**OPTIONS.get(name, {}), **static}
+    options = {**RULES[name].tried, **static}
     return lambda q, k, v, S, **gates: RULES[name].form(form)(q, k, v, initial_state=S, **gates, **options)
 
 
@@ -318,7 +316,7 @@ LAWS = (
         domain="float32; of normalized and mesa the final states"),
     Law("F1.causal", "no output depends on a later token", "", each(_causal), (PROVED,)),
     Law("F2", "outputs and states are linear in values and initial states", "",
-        each(_linear, [n for n in RULES if n not in ("normalized", "mesa")]), (PROVED,),
+        each(_linear, LINEAR), (PROVED,),
         domain="not in normalized's z nor in mesa's H"),
     Law("F2.rotation", "keys and queries may be rotated together",
         r"f(QR, KR, V) = f(Q, K, V)", each(_rotated, ROTATES),

@@ -42,7 +42,7 @@ import numpy as np
 from dualform.laws.checks import output_shapes, pullback
 from dualform.laws.law import PROVED, Case, Law
 from dualform.laws.rules.family import part
-from dualform.laws.rules.laws import CHUNK, MINIBATCH, OPTIONS, K, V, by_step, gates, run, state
+from dualform.laws.rules.laws import CHUNK, MINIBATCH, K, V, by_step, gates, run, state
 from dualform.prove import Input
 from dualform.prove.errors import ProofError
 from dualform.prove.programs import Signature
@@ -54,7 +54,7 @@ TURNS = (101, 103)
 
 def size(rule: Rule) -> int:
     """Tokens of a chunk: a multiple of the minibatch, so that every chunk begins with one."""
-    return MINIBATCH if "minibatch" in OPTIONS.get(rule.name, {}) else CHUNK
+    return MINIBATCH if "minibatch" in rule.tried else CHUNK
 
 
 def quantified(rule: Rule, steps: int, resets: np.ndarray | None = None) -> tuple:

@@ -11,51 +11,28 @@ from dualform.laws.law import BOUNDED, Case, Law
 from dualform.linear import linear_attn
 from dualform.prove import Input
 from dualform.rules import RULES, Rule
-from dualform.rules.mesa import State as Mesa
-from dualform.rules.momentum import State as Moving
-from dualform.rules.normalized import State as Normalized
 from dualform.rules.ttt import LayerNorm
 
 T, K, V = 7, 3, 2
 CHUNK, MINIBATCH = 3, 2
 """Chunk edges lie inside the proof, and no multiple of anything is a multiple of anything else."""
 
-LABELS = {
-    "linear_attn": "A2", "normalized": "N2", "retention": "E2", "gla": "G2", "delta": "D2", "gated_delta": "B2",
-    "kda": "K2", "rwkv7": "W2", "ttt": "T2", "momentum": "M3", "titans": "J2", "longhorn": "H3", "mesa": "Z3",
-}  # fmt: skip
-"""The equation that unrolls each rule."""
-OTHER_LABELS = {"ttt": "T3", "normalized": "N1"}
-"""The equation of those that are no rational functions under another option."""
-
 PATTERNS = {"no reset": (), "reset first": (0,), "reset in the middle": (3,), "resets last and before": (5, 6)}
 
 
-def squares(x):
-    """A feature map that is a polynomial, so that the normaliser is rational."""
-    return x * x + 1
-
-
-OPTIONS: dict[str, dict] = {
-    "normalized": {"feature_map": squares},
-    "ttt": {"minibatch": MINIBATCH},
-    "titans": {"minibatch": MINIBATCH},
-}
-"""Static arguments of the rules in the laws."""
+SIZES = {"T": T, "K": K, "V": V}
 
 
 def state(rule: Rule):
     """The shapes of a rule's state."""
-    S = Input((V, K))
-    pairs = {"S, Z": Moving(S, S), "S, z": Normalized(S, Input((K,))), "G, H": Mesa(S, Input((K, K)))}
-    return pairs.get(rule.state, S)
+    return rule.state.build(lambda axes: Input(tuple(SIZES[axis] for axis in axes)))
 
 
 def gates(rule: Rule, resets: tuple[int, ...] = (), steps: int = T) -> dict[str, Input]:
     """The shapes and domains of a rule's gates; log decays are -inf at the tokens in `resets`."""
     out = {}
     for gate in rule.gates:
-        shape = tuple({"T": steps, "K": K}[axis] for axis in gate.axes.split())
+        shape = tuple({**SIZES, "T": steps}[axis] for axis in gate.layouts[0])
         mask = np.zeros(shape, bool)
         if gate.log and resets:
             mask[list(resets)] = True
@@ -70,12 +47,12 @@ def inputs(rule: Rule, resets: tuple[int, ...] = ()) -> tuple:
 
 def scaled(rule: Rule, scale) -> dict:
     """The scale, for the rules that have one."""
-    return {} if rule.name in ("normalized", "mesa") else {"scale": scale}
+    return {} if rule.quotient else {"scale": scale}
 
 
 def run(rule: Rule, form: str, /, **static) -> Callable:
     """A form as a function of `inputs`."""
-    options = {**OPTIONS.get(rule.name, {}), **static}
+    options = {**rule.tried, **static}
 
     def f(q, k, v, gates, initial_state, scale):
         return rule.form(form)(q, k, v, **gates, initial_state=initial_state, **scaled(rule, scale), **options)
@@ -85,7 +62,7 @@ def run(rule: Rule, form: str, /, **static) -> Callable:
 
 def by_step(rule: Rule, /, **static) -> Callable:
     """The serving form, token by token."""
-    options = {**OPTIONS.get(rule.name, {}), **static}
+    options = {**rule.tried, **static}
 
     def f(q, k, v, gates, state, scale):
         out = []
@@ -100,12 +77,13 @@ def by_step(rule: Rule, /, **static) -> Callable:
 
 def per_token(rule: Rule, name: str) -> bool:
     """Whether a gate has an entry for every token; what is no gate, as a layer norm, has not."""
-    return any(gate.name == name and gate.axes for gate in rule.gates)
+    gate = rule.gate(name)
+    return gate is not None and gate.per_token
 
 
 def read_out(rule: Rule, /, **static) -> Callable:
     """(F2): the error signals read by the one `linear_attn`, and what is left of the initial state."""
-    options = {**OPTIONS.get(rule.name, {}), **static}
+    options = {**rule.tried, **static}
 
     def f(q, k, v, gates, initial_state, scale):
         dual = rule.form("errors")(q, k, v, **gates, initial_state=initial_state, **options)
@@ -117,15 +95,14 @@ def read_out(rule: Rule, /, **static) -> Callable:
     return f
 
 
-READ_BY = {"normalized": "linear_attn", "mesa": "retention"}
-"""Rules whose queries change: with those of the dual form, the initial layer is read as another rule does."""
-
-
 def left_over(rule: Rule, Q, k, v, gates, initial_state, scale, /, **options):
-    """What the queries of the dual form read of the initial state: the recurrence over tokens that write nothing."""
+    """What the queries of the dual form read of the initial state: the recurrence over tokens that write nothing.
+
+    Where the dual form has queries of its own, in place of a quotient, the Hebbian rule of the same decays reads them.
+    """
     options |= scaled(rule, scale)
-    if rule.name in READ_BY:
-        rule, initial_state = RULES[READ_BY[rule.name]], initial_state[0]
+    if rule.quotient:
+        rule, initial_state = RULES["retention" if rule.gate("g") else "linear_attn"], initial_state[0]
         options = {name: x for name, x in options.items() if name == "segment_ids"}
     silent = {name: 0 * x if name in ("beta", "a") else x for name, x in gates.items()}
     if "norm" not in gates:
@@ -146,12 +123,7 @@ def sample(rule: Rule) -> Callable:
     def draw(rng):
         k = rng.standard_normal((T, K))
         k /= np.linalg.norm(k, axis=1, keepdims=True)
-        values = {
-            "beta": lambda s: rng.uniform(0, 1, s), "mu": lambda s: rng.uniform(0, 0.95, s),
-            "g": lambda s: -rng.exponential(size=s), "lam": lambda s: rng.uniform(1, 2, s),
-            "a": lambda s: -rng.uniform(0, 1, (s[0], 1)) * k, "b": lambda s: k,
-        }  # fmt: skip
-        own = {name: values[name](x.shape) for name, x in gates(rule).items()}
+        own = {name: rule.gate(name).draw(rng, x.shape, k) for name, x in gates(rule).items()}
         start = jax.tree.map(lambda x: _positive(rng, x.shape), state(rule), is_leaf=lambda x: isinstance(x, Input))
         return rng.standard_normal((T, K)), k, rng.standard_normal((T, V)), own, start, 0.5
 
@@ -251,10 +223,10 @@ def sample_norm(rng):
 def own_law(rule: Rule) -> Law:
     """The law of a rule: every form is the same function."""
     return Law(
-        LABELS[rule.name],
+        rule.label,
         f"{rule.name}: every form is the same function",
         rule.recurrence,
-        cases(rule),
+        tuple(replace(case, rules=(rule.name,)) for case in cases(rule)),
         domain="any initial state" if rule.stability == "always" else f"any initial state; stable if {rule.stability}",
         source=rule.paper,
         dtypes=("float32", "bfloat16"),
@@ -267,19 +239,21 @@ def own_law(rule: Rule) -> Law:
 def more_laws() -> tuple[Law, ...]:
     """Forms that are no rational functions: a layer norm inside the update, and elu + 1 as the feature map."""
     ttt, normalized = RULES["ttt"], RULES["normalized"]
-    elu = {"feature_map": "elu+1"}
+    settings = {"dtypes": ("float32", "bfloat16"), "draws": 1, "quick": ("recurrent", "chunked"),
+                "full_only": (BOUNDED,)}  # fmt: skip
     return (
         Law("T3", "ttt through a layer norm: every form is the same function", "",
-            (Case("forms", everything(ttt), normed(inputs(ttt)), sample=sample_norm),
-             Case("errors, read out", signals(ttt), normed(inputs(ttt)), sample=sample_norm)),
-            domain="any initial state", source=ttt.paper, dtypes=("float32", "bfloat16"), draws=1,
-            quick=("recurrent", "chunked"), full_only=(BOUNDED,)),
+            two_cases(ttt, normed(inputs(ttt)), sample_norm), domain="any initial state", source=ttt.paper, **settings),
         Law("N1", "normalized by elu + 1: every form is the same function", "",
-            (Case("forms", everything(normalized, **elu), inputs(normalized), sample=sample(normalized)),
-             Case("errors, read out", signals(normalized, **elu), inputs(normalized), sample=sample(normalized))),
-            (BOUNDED,), domain="any positive initial normaliser", source=normalized.paper,
-            dtypes=("float32", "bfloat16"), draws=1, quick=("recurrent", "chunked"), full_only=(BOUNDED,)),
+            two_cases(normalized, inputs(normalized), sample(normalized), feature_map="elu+1"), (BOUNDED,),
+            domain="any positive initial normaliser", source=normalized.paper, **settings),
     )  # fmt: skip
+
+
+def two_cases(rule: Rule, quantified: tuple, draw: Callable, **options) -> tuple[Case, ...]:
+    """All forms, and the read-out of the dual form."""
+    programs = {"forms": everything(rule, **options), "errors, read out": signals(rule, **options)}
+    return tuple(Case(name, f, quantified, sample=draw, rules=(rule.name,)) for name, f in programs.items())
 
 
 LAWS = (*(own_law(rule) for rule in RULES.values()), *more_laws())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from dualform.laws.law import PROVED, Case, Law
-from dualform.laws.rules.laws import OPTIONS, inputs, run, scaled
+from dualform.laws.rules.laws import inputs, run, scaled
 from dualform.rules import RULES, Rule
 
 DEVICES = 3
@@ -15,7 +15,7 @@ def over_devices(rule: Rule) -> Callable:
     def f(q, k, v, gates, state, scale):
         from dualform import shard
 
-        options = {**OPTIONS.get(rule.name, {}), **scaled(rule, scale)}
+        options = {**rule.tried, **scaled(rule, scale)}
         return shard.simulate(rule.name, DEVICES, q, k, v, **gates, initial_state=state, chunk_size=2, **options)
 
     return f

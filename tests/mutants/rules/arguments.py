@@ -4,6 +4,7 @@ Each wraps the form that it replaces, so that what is wrong is the one thing tha
 """
 
 from collections.abc import Callable
+from itertools import cycle
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ FORGETFUL = tuple(of_state(rule, form, nothing) for i, rule in enumerate(RULES) 
 TURNED = tuple(
     plant(rule, form, "transposed state", "a state stored as [K, V] read as [V, K]",
           changed(rule, form, state=first_field(turned)))
-    for rule, form in zip([*RULES][::2], (*FORMS, "chunked"), strict=True)
+    for rule, form in zip([*RULES][::2], cycle((*FORMS, "chunked")))
 )  # fmt: skip
 
 SCALES = (
@@ -101,14 +102,14 @@ SCALES = (
 SCALING = tuple(
     plant(rule, form, *SCALES[i % 3][:2], SCALES[i % 3][2](rule, form))
     for i, (rule, form) in enumerate(
-        zip(SCALED, ("parallel", "chunked", "step", "recurrent", "descent", "chunked", "parallel", "step", "recurrent",
-                     "chunked", "parallel"), strict=True))
+        zip(SCALED, cycle(("parallel", "chunked", "step", "recurrent", "descent", "chunked", "parallel", "step",
+                           "recurrent", "chunked", "parallel"))))
 )  # fmt: skip
 
 FINAL = tuple(
     plant(rule, form, "final state of the token before", "the last token's write is not in the final state",
           returned(rule, form, lambda o, S, a, rule=rule, form=form: (o, without_last(rule, form, a))))
-    for rule, form in zip([*RULES][1::2], ("descent", "parallel", "recurrent") * 2, strict=True)
+    for rule, form in zip([*RULES][1::2], cycle(("descent", "parallel", "recurrent")))
 )  # fmt: skip
 
 GATES = (

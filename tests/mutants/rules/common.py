@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from dualform.laws import Case, find
+from dualform.laws.rules import laws
 from dualform.laws.rules.family import last_state
-from dualform.laws.rules.laws import LABELS, OTHER_LABELS
 from dualform.rules import RULES
 from dualform.testing.mutant import Mutant
 
@@ -22,10 +22,12 @@ SQUARED = ("delta", "gated_delta", "kda", "longhorn")
 DECAYING = ("retention", "gla", "gated_delta", "kda")
 CHANNELS = ("gla", "kda", "rwkv7")
 """Rules with a decay for every key channel."""
-SCALED = tuple(name for name in RULES if name not in ("normalized", "mesa"))
+SCALED = tuple(name for name, rule in RULES.items() if not rule.quotient)
 FORMS = ("descent", "recurrent", "parallel", "chunked", "step", "errors")
 
 READ = "errors, read out"
+LABELS = {"F1", *(law.label for law in laws.LAWS)}
+"""Of the laws in which bugs are planted: those of one rule, and that of packed sequences."""
 
 
 def plain(rule: str) -> str:
@@ -36,7 +38,7 @@ def plain(rule: str) -> str:
 def plant(rule: str, form: str, name: str, why: str, program: Callable, case: str | None = None, what="") -> Mutant:
     """A wrong form of a rule, in the case without resets unless another is named."""
     case = case or (READ if form == "errors" else plain(rule))
-    return Mutant(f"{rule}, {what or form}: {name}", LABELS[rule], form, program, why, case)
+    return Mutant(f"{rule}, {what or form}: {name}", RULES[rule].label, form, program, why, case)
 
 
 def packed(rule: str, form: str, name: str, why: str, program: Callable) -> Mutant:
@@ -47,7 +49,7 @@ def packed(rule: str, form: str, name: str, why: str, program: Callable) -> Muta
 
 def whole(rule: str, form: str, name: str, why: str, program: Callable) -> Mutant:
     """A wrong form in the law that on whole numbers nothing rounds; of rules that divide, its final state."""
-    if rule in ("normalized", "mesa"):
+    if RULES[rule].quotient:
         program = last_state(program)
     return Mutant(f"{rule}, {form}, whole numbers: {name}", "F1", form, program, why, f"{rule}, integers")
 
@@ -55,7 +57,7 @@ def whole(rule: str, form: str, name: str, why: str, program: Callable) -> Mutan
 def original(rule: str, form: str, case: str | None = None) -> Callable:
     """The form that a mutant replaces."""
     case = case or (READ if form == "errors" else plain(rule))
-    return _case(LABELS[rule], case).forms[form]
+    return _case(RULES[rule].label, case).forms[form]
 
 
 def _case(label: str, name: str) -> Case:
@@ -138,8 +140,7 @@ def across(rules: Iterable[str], rows: Iterable[tuple], make: Callable) -> tuple
 
 def by_rule(rule: str, mutants: Iterable[Mutant]) -> list[Mutant]:
     """Those that are planted in a rule."""
-    labels = (LABELS[rule], OTHER_LABELS.get(rule), "F1")
-    return [m for m in mutants if m.label in labels and m.name.startswith(f"{rule}, ")]
+    return [m for m in mutants if m.label in LABELS and m.name.startswith(f"{rule}, ")]
 
 
 def table() -> str:

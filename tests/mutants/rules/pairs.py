@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dualform.laws.rules.laws import OPTIONS, left_over, scaled
+from dualform.laws.rules.laws import left_over, scaled
 from dualform.linear import linear_attn
 from dualform.rules import RULES
 from dualform.testing.mutant import Mutant
@@ -151,7 +151,7 @@ PARALLEL = (
 def dual(rule, mistake) -> Callable:
     """The read-out of `mistake(dual, k, v, gates)` for the right dual form."""
     rule = RULES[rule]
-    options = OPTIONS.get(rule.name, {})
+    options = rule.tried
 
     def form(q, k, v, gates, state, scale):
         given = rule.form("errors")(q, k, v, **gates, initial_state=state, **options)
@@ -221,7 +221,7 @@ ERRORS = (
     ("mesa", "raw queries", "queries that do not know the keys", lambda d, q, k, v, gates: d._replace(Q=q)),
     ("mesa", "no input gate", "values as they are", lambda d, q, k, v, gates: d._replace(E=v)),
     ("normalized", "raw queries", "features that are not divided",
-     lambda d, q, k, v, gates: d._replace(Q=OPTIONS["normalized"]["feature_map"](q))),
+     lambda d, q, k, v, gates: d._replace(Q=RULES["normalized"].tried["feature_map"](q))),
     ("normalized", "raw keys", "keys without features", lambda d, q, k, v, gates: d._replace(X=k)),
     ("momentum", "the last push", "products of momenta, not their sums", on_weights(last_product)),
 )  # fmt: skip

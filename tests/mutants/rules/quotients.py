@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dualform.laws.rules.laws import squares
 from dualform.rules.mesa import State as Mesa
 from dualform.rules.normalized import State as Normalized
+from dualform.rules.normalized import squares_plus_one as squares
 from dualform.testing.mutant import Mutant
 from mutants.precision import rounded
 from mutants.rules.common import plant, scan, whole
