@@ -16,10 +16,10 @@ import pytest
 
 from dualform.laws.checks import output_shapes, pullback
 from dualform.prove import Input, identical
-from dualform.rules import gla, linear_attn, mesa, momentum, normalized, titans, ttt
+from dualform.rules import gla, linear_attn, mesa, momentum, normalized, rwkv6, titans, ttt
 
-AXES = {"step": "T", "momentum": "T", "log decay": "T", "log decays": "T K", "direction": "T K", "ridge": "K",
-        "number": ""}  # fmt: skip
+AXES = {"step": "T", "momentum": "T", "bonus": "K", "log decay": "T", "log decays": "T K", "direction": "T K",
+        "ridge": "K", "number": ""}  # fmt: skip
 """Kinds of arguments beside q, k, v, and their axes."""
 
 
@@ -37,6 +37,7 @@ class Variant:
     norm: bool = False
     integers: bool = True  # on integers no form rounds
     provable: bool = True
+    reads_first: bool = False  # the state before the token, and its decay
     V: int = 2
     K: int = 3
 
@@ -148,6 +149,12 @@ def gated(xp, S, start, q, k, v, at, options):
     return S, S @ q
 
 
+def finch(xp, S, start, q, k, v, at, options):
+    """Read, with the bonus for the token itself, then decay and write."""
+    o = S @ q + v * (k @ (at["u"] * q))
+    return S @ xp.diag(xp.exp(at["g"])) + xp.outer(v, k), o
+
+
 def trained(xp, S, start, q, k, v, at, options):
     y = start @ k
     if "norm" not in at:
@@ -202,6 +209,7 @@ VARIANTS = {
         Variant("linear_attn", linear_attn, hebbian, SCALE),
         Variant("normalized", normalized, normalised, provable=False, **NORMALISED),
         Variant("gla", gla, gated, {"g": "log decays", **SCALE}),
+        Variant("rwkv6", rwkv6, finch, {"g": "log decays", "u": "bonus", **SCALE}, reads_first=True),
         Variant("ttt", ttt, trained, STEP, options={"minibatch": 2}),
         Variant("ttt-norm", ttt, trained, STEP, options={"minibatch": 2}, norm=True, integers=False, V=4, K=2),
         Variant("momentum", momentum, heavy_ball, {"mu": "momentum", **STEP}, options={"rule": "linear_attn"}, **PAIR),

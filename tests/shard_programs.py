@@ -19,10 +19,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dualform import linear, shard
 from dualform.prove import rounding_bound
-from dualform.rules import RULES, Rule, mesa, momentum, normalized
+from dualform.rules import RULES, Rule
 
 V, K, T, MINIBATCH = 2, 3, 16, 2
-MORE = {"normalized": {}, "ttt": {"minibatch": MINIBATCH}, "titans": {"minibatch": MINIBATCH}}
+START = {
+    ("V", "K"): lambda number: number(V, K),
+    ("K",): lambda number: 1 + np.abs(number(K)),
+    ("K", "K"): lambda number: (H := number(K, K)) @ H.T,
+}
+"""Arrays of an initial state by their axes: a layer, a positive normaliser, a sum of outer products."""
 FAST_COMPILE = {"xla_backend_optimization_level": 0}
 
 
@@ -53,7 +58,7 @@ class Case:
     @property
     def exact(self) -> bool:
         """Whether integers do not round: longhorn's steps are 1/2, but normalized and mesa divide by more."""
-        return self.name not in ("normalized", "mesa")
+        return not self.rule.quotient
 
     def inputs(self, T: int, seed: int, *, integers: bool = False) -> tuple:
         """Arguments, and cotangents for the output and the final state."""
@@ -79,15 +84,15 @@ class Case:
             some = {"g": lambda s: -rng.exponential(size=s), "lam": lambda s: rng.uniform(1, 2, K)}
             some |= {"a": lambda s: -rng.uniform(0, 1, (T, 1)) * k, "b": lambda s: k}
             number, gate = (lambda *s: rng.standard_normal(s)), lambda s: rng.uniform(0, 0.95, s)
-        gates = {g.name: some.get(g.name, gate)([T, K][: len(g.axes.split())]) for g in self.rule.gates}
-        S, Z, z, H = number(V, K), number(V, K), 1 + np.abs(number(K)), number(K, K)
-        pairs = {"S, Z": (momentum.State, Z), "S, z": (normalized.State, z), "G, H": (mesa.State, H @ H.T)}
-        kind, second = pairs.get(self.rule.state, (None, None))
-        state = S if kind is None else kind(S, second)
+        gates = {g.name: some.get(g.name, gate)([{"T": T, "K": K}[a] for a in g.layouts[0]]) for g in self.rule.gates}
+        state = self.rule.state.build(lambda axes: START[axes](number))
         return jax.tree.map(lambda x: np.asarray(x, np.float32), (number(T, K), k, number(T, V), gates, state))
 
 
-CASES = {name: Case(name, rule, MORE.get(name, {})) for name, rule in RULES.items()}
+CASES = {
+    name: Case(name, rule, {"minibatch": MINIBATCH} if "minibatch" in rule.tried else {})
+    for name, rule in RULES.items()
+}
 CASES["momentum-delta"] = Case("momentum-delta", RULES["momentum"], {"rule": "delta"})
 
 

@@ -162,9 +162,9 @@ def test_the_one_read_out_of_error_signals_is_the_output(rule):
         coasting = "mu" in gates
         Z, left = more[0] if coasting else jnp.zeros_like(S), []
         for t in range(len(q)):
-            Z = gates["mu"][t] * Z if coasting else Z
+            before, Z = S, gates["mu"][t] * Z if coasting else Z
             S = S * jnp.broadcast_to(jnp.exp(gates["g"][t]), (1, rule.K)) + Z if "g" in gates else S + Z
-            left.append(S @ Q[t])
+            left.append((before if rule.reads_first else S) @ Q[t])
         return scale * (linear_attn(E, X, Q, weights) + jnp.stack(left))
 
     proved(lambda *a: rule.program("recurrent")(*a)[0], read, rule.inputs(4))

@@ -8,6 +8,7 @@ from rule_loops import VARIANTS, proved, wide
 
 from dualform.prove import Input, identical
 from dualform.rules import delta, linear_attn, momentum, retention, titans, ttt
+from dualform.rules.minibatch import Serving
 
 T, K, V = 7, 3, 2
 TOKENS = ((T, K), (T, K), (T, V))
@@ -158,7 +159,7 @@ def test_serving_steps_may_be_scanned():
         o, serving = titans.step(serving, *x[:3], scale=scale, minibatch=2, **x[3])
         return serving, o
 
-    serving, o = jax.lax.scan(token, ttt.Serving(state, state.S, jnp.zeros((), jnp.int32)), (q, k, v, gates))
+    serving, o = jax.lax.scan(token, Serving(state, state.S, jnp.zeros((), jnp.int32)), (q, k, v, gates))
     expected = rule.loop(*wide((q, k, v, {**gates, "scale": scale}, state)))
     jax.tree.map(np.testing.assert_array_equal, (o, serving.state), expected)
 

@@ -81,7 +81,7 @@ def test_processes_joined_over_loopback(count):
 
 def rational(case):
     """The case with a feature map that is a polynomial."""
-    return {**case.options, **({"feature_map": laws.squares} if case.rule.name == "normalized" else {})}
+    return {**case.rule.tried, **case.options}
 
 
 def recurrence(case, **more):
@@ -137,7 +137,7 @@ def test_maps_of_parts_are_proved_to_compose(case):
         return [(q[s], k[s], v[s], {n: x[s] if n != "lam" else x for n, x in gates.items()}) for s in ends]
 
     _, like = jax.eval_shape(case.one(), *case.draw(T, seed=0))
-    view = View.of(case.rule.name, like, **case.options)
+    view = View.of(case.rule, like, **case.options)
 
     def whole(q, k, v, gates, state):
         return map_of(q, k, v, gates, view.unit()), recurrence(case)(q, k, v, gates, state)[1]

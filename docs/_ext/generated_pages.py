@@ -85,6 +85,8 @@ def labels_page(root: Path) -> str:
     package = root / "dualform"
     defined = equation_labels.places(sorted(package.rglob("*.py")), equation_labels.defined)
     functions = equation_labels.functions(package)
+    for name, label in forms_of_rules():
+        functions.setdefault(label, []).append(name)
     laws = laws_by_label()
     rows = ["| label | defined in | functions | laws |", "|---|---|---|---|"]
     for label in sorted(defined, key=equation_labels.order):
@@ -93,6 +95,15 @@ def labels_page(root: Path) -> str:
         checked = ", ".join(f"{law} ({stamps})" for law, stamps in laws.get(label, []))
         rows.append(f"| ({label}) | `{home}` | {named} | {checked} |")
     return "\n".join(rows) + "\n"
+
+
+def forms_of_rules() -> list[tuple[str, str]]:
+    """(name, label that its docstring cites) of the forms of all rules, which are made from records."""
+    from dualform.rules import RULES
+
+    names = ("descent", "recurrent", "parallel", "chunked", "step", "errors")
+    forms = [(f"dualform.rules.{rule.name}.{name}", rule.form(name)) for rule in RULES.values() for name in names]
+    return [(name, label) for name, form in forms for label, _ in equation_labels.cited(form.__doc__)]
 
 
 def laws_page(laws) -> str:

@@ -29,7 +29,7 @@ from dualform.rules.record import Rule as Rule
 
 NAMES = (
     "linear_attn", "normalized", "retention", "gla", "delta", "gated_delta", "kda", "rwkv7", "ttt", "momentum",
-    "titans", "longhorn", "mesa",
+    "titans", "longhorn", "mesa", "rwkv6",
 )  # fmt: skip
 """The modules of the rules, from the simplest to the most elaborate."""
 

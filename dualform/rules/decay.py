@@ -48,6 +48,12 @@ def decays(g: Array | None, like: Float[Array, "T K"]) -> Decay:
     return Decay(*(jnp.exp(x) for x in (from_start(columns), spans(g), to_end(columns), whole)))
 
 
+def one_earlier(decay: Decay) -> tuple[Array, Array]:
+    """(start, pairs) as a token finds them before its own decay: those of the token before it."""
+    start = jnp.concatenate([jnp.ones_like(decay.start[:1]), decay.start[:-1]])
+    return start, jnp.concatenate([jnp.zeros_like(decay.pairs[:1]), decay.pairs[:-1]])
+
+
 def scores(x: Float[Array, "T K"], y: Float[Array, "T K"], pairs: Float[Array, "T T *K"]) -> Float[Array, "T T"]:
     r"""$x_t \cdot \mathrm{diag}(w_{ti})\, y_i$ at [t, i] (L8)."""
     if pairs.ndim == 2:

@@ -57,8 +57,8 @@ def parallel(rule: Rule, q, k, v, given: dict[str, Any]) -> tuple[Array, Any]:
     run = begin(rule, q, k, v, given)
     if not len(run.call.k):
         return run.call.finish(jnp.zeros_like(run.call.v)), run.state
-    o, carry = rule.block(_carry(rule, run.state), *_of_block(rule, run), **run.wanted(rule.block))
-    return run.call.finish(_scaled(rule, o, given)), _state(rule, carry)
+    read, carry = rule.block(_carry(rule, run.state), *_of_block(rule, run), **run.wanted(rule.block))
+    return _output(rule, run.call, read, given), _state(rule, carry)
 
 
 def chunked(rule: Rule, q, k, v, given: dict[str, Any]) -> tuple[Array, Any]:
@@ -68,9 +68,10 @@ def chunked(rule: Rule, q, k, v, given: dict[str, Any]) -> tuple[Array, Any]:
     wanted = run.wanted(rule.block)
     shared = {name: x for name, x in wanted.items() if name in arrays}
     options = {name: x for name, x in wanted.items() if name not in arrays}
+    size = rule.longest_chunk(given["chunk_size"], **wanted) if rule.longest_chunk else given["chunk_size"]
     carry, of_block = _carry(rule, run.state), _of_block(rule, run)
-    o, carry = over_chunks(rule.block, carry, of_block, given["chunk_size"], shared=shared, **options)
-    return run.call.finish(_scaled(rule, o, given)), _state(rule, carry)
+    read, carry = over_chunks(rule.block, carry, of_block, size, shared=shared, **options)
+    return _output(rule, run.call, read, given), _state(rule, carry)
 
 
 def errors(rule: Rule, q, k, v, given: dict[str, Any]) -> Dual:
@@ -94,7 +95,8 @@ def step(rule: Rule, state, q, k, v, given: dict[str, Any]) -> tuple[Array, Any]
         q, k = (x[0] for x in rule.features(q[None], k[None], **_wanted(rule.features, more)))
     carry = (state, serving.start) if serving else state
     carry, seen = _update(rule, rule.write, more)(carry, k, v, *of_token)
-    o = _scaled(rule, rule.read(seen, q, **_wanted(rule.read, more)), given).astype(dtype)
+    read = rule.read(seen, q, **_wanted(rule.read, more))
+    o = _scaled(rule, rule.finish(read) if rule.finish else read, given).astype(dtype)
     return o, Serving(carry[0], serving.start, serving.count + 1) if serving else carry
 
 
@@ -125,6 +127,13 @@ def _wanted(function: Callable, more: dict[str, Any]) -> dict[str, Any]:
 
 def _scaled(rule: Rule, o: Array, given: dict[str, Any]) -> Array:
     return o if rule.quotient else given["scale"] * o
+
+
+def _output(rule: Rule, call: Call, read: Array, given: dict[str, Any]) -> Array:
+    """The outputs of what the queries read."""
+    if rule.finish:  # padding has read nothing, which would be divided by nothing
+        read = rule.finish(read if call.padding is None else jnp.where(call.padding[:, None], 1, read))
+    return call.finish(_scaled(rule, read, given))
 
 
 def _carry(rule: Rule, state) -> Any:
@@ -162,19 +171,14 @@ def _update(rule: Rule, write: Callable, more: dict[str, Any]) -> Callable:
 
 
 def _by_token(rule: Rule, write: Callable, read: Callable, run: Run, given: dict[str, Any]) -> tuple[Array, Any]:
-    update, of_read = _update(rule, write, run.more), run.wanted(read)
-    of_tokens: tuple = (run.call.k, run.call.v, *run.gates)
+    update, of_tokens = _update(rule, write, run.more), (run.call.k, run.call.v, *run.gates)
 
     def begin_or_go_on(carry, begins, *token):
         state, start = carry
         return update((state, jnp.where(begins, layer(state), start)), *token)
 
-    def read_scaled(state, q):
-        return _scaled(rule, read(state, q, **of_read), given)
-
     if MINIBATCH in rule.options:
-        of_tokens, update_token = (begins(run.more["minibatch"], run.call), *of_tokens), begin_or_go_on
-    else:
-        update_token = update
-    o, carry = over_tokens(update_token, read_scaled, _carry(rule, run.state), run.call, of_tokens)
-    return o, _state(rule, carry)
+        of_tokens = (begins(run.more["minibatch"], run.call), *of_tokens)
+    each = begin_or_go_on if MINIBATCH in rule.options else update
+    reads, carry = over_tokens(each, partial(read, **run.wanted(read)), _carry(rule, run.state), run.call, of_tokens)
+    return _output(rule, run.call, reads, given), _state(rule, carry)

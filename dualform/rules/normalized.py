@@ -76,21 +76,27 @@ def write(state, k, v):
 
 
 def read(state, q):
+    """Numerator and denominator of (N1), [V + 1]."""
+    return jnp.append(dot(state.S, q), dot(state.z, q))
+
+
+def finish(read):
     """The numerator of (N1) over its denominator."""
-    return ratio(dot(state.S, q), dot(state.z, q))
+    return ratio(read[..., :-1], read[..., -1:])
 
 
-def block(state, q, k, v, resets=None):
+def block(state, q, k, v, resets, real):
     """(N1) for a block of tokens, as one Hebbian layer (A1) with the normaliser for a last output."""
     ones = jnp.ones((len(k), 1), v.dtype)
     y, both = linear_attn.block(_together(state), q, k, jnp.concatenate([v, ones], axis=1), resets)
-    return ratio(y[:, :-1], y[:, -1:]), _apart(both)
+    return y, _apart(both)
 
 
-def unroll(state, q, k, v, resets=None) -> Dual:
+def unroll(state, q, k, v, resets, real) -> Dual:
     """The dual form (N2): values as they are, keys and queries as features, the query divided by its normaliser."""
     total, _ = linear_attn.block(state.z[None], q, k, jnp.ones((len(k), 1), k.dtype), resets)
-    return linear_attn.unroll(state.S, ratio(q, total), k, v, resets)
+    query = ratio(q, jnp.where(real[:, None], total, 1))  # padding has read nothing
+    return linear_attn.unroll(state.S, query, k, v, resets)
 
 
 def _together(state):
@@ -128,8 +134,8 @@ FEATURE_MAP = Option(
 )  # fmt: skip
 
 RULE = Rule(
-    "normalized", write, descend, block, unroll, read=read, features=features, options=(FEATURE_MAP,),
-    state=StateKind(("V K", "K"), State), marks=("resets",), quotient=True, rotates=False,
+    "normalized", write, descend, block, unroll, read=read, finish=finish, features=features, options=(FEATURE_MAP,),
+    state=StateKind(("V K", "K"), State), marks=("resets", "real"), quotient=True, rotates=False,
     loss=HEBBIAN + " on [v, 1] with keys phi(k)", optimiser="SGD, step 1",
     recurrence=r"S_t = S_{t-1} + v \phi(k)^\top,\ z_t = z_{t-1} + \phi(k),\ o = S\phi(q) / (z \cdot \phi(q))",
     update="N1", label="N2", paper="Katharopoulos et al. 2020, Transformers are RNNs (arXiv 2006.16236)",

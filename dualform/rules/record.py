@@ -158,9 +158,10 @@ class Rule:
         name: its key in `RULES` and the name of its module.
         write: (state, k_t, v_t, *gates) -> state.
         descend: the same as it is meant, by `jax.grad` of the inner loss.
-        block: (state, q, k, v, *gates, *marks) -> (outputs [T, V], state).
+        block: (state, q, k, v, *gates, *marks) -> (what the queries read [T, V], state).
         unroll: the same arguments -> `Dual`.
-        read: (state, q_t) -> o_t.
+        read: (state, q_t) -> what the query reads.
+        finish: what was read -> outputs, where that differs.
         descend_read: `read` as it is meant, where that differs.
         seen: (state before, state after, k_t, v_t, *gates) -> the state that is read; None is the one after.
         features: (q, k) -> what the state sees of queries and keys, where that differs.
@@ -175,6 +176,7 @@ class Rule:
         rotates: keys and queries may be rotated together.
         erases: whether a token mixes the channels of the state; a function of the options where they decide.
         chunk_size: default of the form `chunked`.
+        longest_chunk: (chunk_size, options) -> the size that is used, where not every size will do.
         chunk: tokens a chunk of the form "auto" on CPU, the fastest of 8, 16, 32 and 64 (`dualform bench`).
         example: a doctest for `recurrent`.
         costs: form -> its cost, where it is not that of most rules.
@@ -194,6 +196,7 @@ class Rule:
     paper: str
     read: Callable = read_layer
     descend_read: Callable | None = None
+    finish: Callable | None = None
     seen: Callable | None = None
     features: Callable | None = None
     gates: tuple[Gate, ...] = ()
@@ -206,6 +209,7 @@ class Rule:
     rotates: bool = True
     erases: bool | Callable[..., bool] = False
     chunk_size: int = 64
+    longest_chunk: Callable | None = None
     chunk: int = 32
     costs: Mapping[str, str] = field(default_factory=dict)
 

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualform._numerics import dot
-from dualform.rules.decay import decays, scores
+from dualform.rules.decay import decays, one_earlier, scores
 from dualform.rules.forms import forms
 from dualform.rules.gla import PAIRS_OF_CHANNELS
 from dualform.rules.record import CHANNEL_DECAY, SQUARED, Dual, Gate, Rule
@@ -82,8 +82,7 @@ def unroll(S, q, k, v, g, a, b) -> Dual:
 
 def carried(S, k, v, a, b, decay):
     """The signals p_t = S_{t-1} a_t of a block, by the system (W3): every decay is that of one token earlier."""
-    pairs = jnp.concatenate([jnp.zeros_like(decay.pairs[:1]), decay.pairs[:-1]])
-    start = jnp.concatenate([jnp.ones_like(decay.start[:1]), decay.start[:-1]])
+    start, pairs = one_earlier(decay)
     right = dot(start * a, S.T) + dot(scores(a, k, pairs), v)
     return solve_unit_lower(-scores(a, b, pairs), right)
 

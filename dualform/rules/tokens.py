@@ -208,7 +208,8 @@ def wide(state):
 def over_tokens(update: Callable, read: Callable, state, call: Call, tokens: tuple):
     """Folds `update(state, *token) -> (state, the state that is read)` over tokens, with `read(state, q_t)` after each.
 
-    Returns (o [T, V], final state). The first token of a segment finds a state of zeros; padding leaves it alone.
+    Returns (what was read [T, ...], final state). The first token of a segment finds a state of zeros; padding leaves
+    it alone.
     """
 
     def token(state, x):
@@ -220,5 +221,5 @@ def over_tokens(update: Callable, read: Callable, state, call: Call, tokens: tup
             new = jax.tree.map(lambda after, before: jnp.where(padding, before, after), new, state)
         return new, read(seen, q_t)
 
-    state, o = jax.lax.scan(token, state, (call.starts, call.padding, call.q, tokens))
-    return call.finish(o), state
+    state, reads = jax.lax.scan(token, state, (call.starts, call.padding, call.q, tokens))
+    return reads, state

@@ -164,13 +164,18 @@ def _walk(states, k, v, beta, begin, starts, *, norm, minibatch):
     return carry[2], carry[:2]
 
 
+def no_longer_than_a_minibatch(chunk_size, *, norm, minibatch):
+    """With a layer norm, chunks whose edges are edges of minibatches, or lie inside one (T3)."""
+    return chunk_size if norm is None else min(_check.count("chunk_size", chunk_size, least=1), minibatch)
+
+
 NORM = Option(
     "norm", "None, or the `LayerNorm` that the layer is trained through", None, checked_norm, arrays=True,
 )  # fmt: skip
 
 RULE = Rule(
     "ttt", write, descend, block, unroll, gates=(BETA,), options=(MINIBATCH, NORM), erases=True,
-    marks=("begins", "starts", "resets"),
+    marks=("begins", "starts", "resets"), longest_chunk=no_longer_than_a_minibatch,
     loss=SQUARED, optimiser="minibatch gradient descent",
     recurrence=r"S_t = S_{t-1} + \beta (v - S_{start} k) k^\top", update="T1", label="T2",
     stability="beta |k|^2 times the minibatch <= 2",

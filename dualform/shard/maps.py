@@ -48,7 +48,7 @@ class View:
     mixes: bool
 
     @classmethod
-    def of(cls, rule: Rule, like, **options) -> "View":
+    def of(cls, rule: Rule, like, /, **options) -> "View":
         """The view of a rule's states, under its options."""
         return cls(rule.state, like, rule.mixes(**options))
 

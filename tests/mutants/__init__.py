@@ -13,10 +13,11 @@ from mutants import attention, features, linear, patch, peft
 from mutants.descent import adam, sgd
 from mutants.descent import features as single_features
 from mutants.regression import depth, gpt, lsa, samplers, theory, training
-from mutants.rules import arguments, chunks, pairs, quotients, states, tokens
+from mutants.rules import arguments, chunks, pairs, quotients, states, tokens, unnamed
 
 CHAPTERS = (
-    linear, sgd, single_features, adam, arguments, tokens, pairs, chunks, states, quotients, attention, features, patch,
+    linear, sgd, single_features, adam, arguments, tokens, pairs, chunks, states, quotients, unnamed, attention,
+    features, patch,
     peft, lsa, depth, samplers, theory, training, gpt,
 )  # fmt: skip
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for chapter in CHAPTERS for mutant in chapter.MUTANTS)
