@@ -142,7 +142,11 @@ def crossing(program) -> int:
 # On 8 simulated devices -----------------------------------------------------------------------------------------------
 
 
-def placed(mesh: Mesh, tree, shared=("state", "lam")):
+SHARED = {"state", *(gate.name for rule in RULES.values() for gate in rule.gates if not gate.per_token)}
+"""Arguments that all devices have."""
+
+
+def placed(mesh: Mesh, tree, shared=SHARED):
     """Arrays of a global shape as they lie on a mesh: along "time", or all of it everywhere."""
 
     def put(path, x):
@@ -188,7 +192,7 @@ def on_devices(mesh: Mesh, case: Case) -> str:
     longer = compiled(g, spread(mesh, *case.inputs(4 * T, seed=5)))
     sent, forward = crossing(whole), 4 * shard.traffic(case.rule.name, devices, K, V, **case.options)
     assert sent == crossing(longer), f"{case.name}: {sent} bytes at T = {T}, {crossing(longer)} at {4 * T}"
-    back = forward + 4 * sum(x.size for n, x in inputs[0][3].items() if n == "lam")
+    back = forward + 4 * sum(x.size for n, x in inputs[0][3].items() if n in SHARED)
     assert sent == forward + back, f"{case.name}: {sent} bytes, where (Y5) has {forward} forward and {back} backward"
     exact = ", exact on integers" if case.exact else ""
     return f"error/bound {worst:.2f}, bound/value {max(sizes):.0e}{exact}; {sent} bytes with gradients"

@@ -216,3 +216,22 @@ def test_nothing_refers_to_a_table_that_is_not_here():
     text = {path: path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)}
     rows = {str(path.relative_to(ROOT)): found for path, words in text.items() if (found := ROWS.findall(words))}
     assert rows == {}
+
+
+# Tables
+
+
+def test_the_committed_tables_are_those_that_the_code_makes():
+    """`python docs/_ext/tables.py` rewrites them. The numbers of claims are a machine's, and are not compared."""
+    import tables
+
+    assert tables.stale() == []
+
+
+def test_a_stale_table_is_seen():
+    import tables
+
+    page = "<!-- table: planted -->\n\n| rule |\n<!-- end of table -->"
+    assert "| delta |" in tables.refreshed(page, {"planted": lambda: "| delta |"})
+    assert "| rule |" not in tables.refreshed(page, {"planted": lambda: "| delta |"})
+    assert tables.refreshed(page, {"planted": lambda: "| rule |"}) == page

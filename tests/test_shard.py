@@ -134,7 +134,9 @@ def test_maps_of_parts_are_proved_to_compose(case):
 
     def parts(q, k, v, gates):
         ends = [slice(0, cut), slice(cut, T)]
-        return [(q[s], k[s], v[s], {n: x[s] if n != "lam" else x for n, x in gates.items()}) for s in ends]
+        return [
+            (q[s], k[s], v[s], {n: x[s] if case.rule.gate(n).per_token else x for n, x in gates.items()}) for s in ends
+        ]
 
     _, like = jax.eval_shape(case.one(), *case.draw(T, seed=0))
     view = View.of(case.rule, like, **case.options)
@@ -254,7 +256,7 @@ WRONG = {
     r"beta: got shape \(2,\), expected \[T\]": lambda m: shard.run("delta", m, "time", x, x, x, beta=b[:2]),
     "v: got nan at": lambda m: shard.run("linear_attn", m, "time", x, x, x * np.nan),
     "g: got 1, expected log decays of at most 0": lambda m: shard.run("retention", m, "time", x, x, x, g=b),
-    "beta: got -1, expected weights of at least 0": lambda m: shard.run("longhorn", m, "time", x, x, x, beta=-b),
+    "beta: got -1, expected values of at least 0": lambda m: shard.run("longhorn", m, "time", x, x, x, beta=-b),
     r"initial_state: got shape \(2, 3\), expected \(3, 3\)": lambda m: shard.run(
         "delta", m, "time", x, x, x, beta=b, initial_state=x[:2]
     ),

@@ -17,7 +17,9 @@ def peak(problem: Problem) -> dict[str, float]:
         ratio: bytes / (given + returned).
     """
     rule, (T, K, V) = RULES[problem.rule], (problem.T, problem.K, problem.V)
-    shapes = {"q": (T, K), "k": (T, K), "v": (T, V)} | {gate.name: (T,) for gate in rule.gates}
+    shapes = {"q": (T, K), "k": (T, K), "v": (T, V)} | {
+        gate.name: tuple({"T": T, "K": K}[axis] for axis in gate.layouts[0]) for gate in rule.gates
+    }
     like = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
     def forward(arrays):
@@ -28,7 +30,8 @@ def peak(problem: Problem) -> dict[str, float]:
 
     run = jax.jit(jax.grad(loss) if problem.direction == BOTH else forward).lower(like).compile()
     before = _kib("VmRSS")
-    arrays = {name: jnp.full(shape, -0.01 if name == "g" else 0.01, jnp.float32) for name, shape in shapes.items()}
+    decays = {gate.name for gate in rule.gates if gate.log}
+    arrays = {name: jnp.full(shape, -0.01 if name in decays else 0.01, jnp.float32) for name, shape in shapes.items()}
     jax.block_until_ready(arrays)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the compiler
     results = jax.block_until_ready(run(arrays))

@@ -77,8 +77,9 @@ def keywords_of(function: Callable) -> tuple[str, ...]:
 
 def docstring(rule: Rule, form: str) -> str:
     """What a form is, its arguments, results, errors and cost."""
-    cost = f"Cost: {rule.costs.get(form, COSTS[form])}"
-    parts = [fill(_summary(rule, form), WIDTH), _arguments(rule, form), _returns(rule, form), _raises(rule), fill(cost, WIDTH)]
+    summary = fill(_summary(rule, form), WIDTH)
+    cost = fill(f"Cost: {rule.costs.get(form, COSTS[form])}", WIDTH)
+    parts = [summary, _arguments(rule, form), _returns(rule, form), _raises(rule), cost]
     if form == "recurrent":
         parts.append(rule.example.strip())
     return "\n\n".join([*parts, f"References: {rule.paper}."])
