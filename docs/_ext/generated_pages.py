@@ -49,7 +49,7 @@ def rules_page() -> str:
         out += [f"## {name}", "", f"$$ {rule.recurrence} $$", "", "| | |", "|---|---|"]
         out += [f"| inner loss | ${rule.loss}$ |" if "\\" in rule.loss else f"| inner loss | {rule.loss} |"]
         out += [f"| optimiser | {rule.optimiser} |", f"| gates | {gates} |"]
-        out += [f"| state | {', '.join(rule.state.names)} |"]
+        out += [f"| state | {rule.state} |"]
         stable = rule.stability.replace("|", "\\|")
         out += [f"| stable | {stable} |"]
         out += [f"| elsewhere | {', '.join(rule.aliases)} |"] if rule.aliases else []

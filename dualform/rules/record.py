@@ -124,6 +124,9 @@ class StateKind:
     def names(self) -> tuple[str, ...]:
         return self.make._fields if self.make else ("S",)
 
+    def __str__(self) -> str:
+        return ", ".join(self.names)
+
     def of(self, arrays) -> Any:
         """The state that consists of these arrays."""
         return self.make(*arrays) if self.make else arrays[0]

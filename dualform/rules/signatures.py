@@ -99,7 +99,7 @@ def _summary(rule: Rule, form: str) -> str:
 
 def _arguments(rule: Rule, form: str) -> str:
     one = form == "step"
-    state = "`State` (" + ", ".join(rule.state.names) + ")" if rule.state.make else "[V, K]"
+    state = f"`State` ({rule.state})" if rule.state.make else "[V, K]"
     lines = [f"state: {state}, or what an earlier call returned."] if one else []
     lines += ["q_t, k_t: [K] query and key.", "v_t: [V] value."] if one else []
     lines += [] if one else ["q, k: [T, K] queries and keys.", "v: [T, V] values."]
