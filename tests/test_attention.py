@@ -240,7 +240,7 @@ BAD = {
     "blocks": (lambda: attention.softmax_blocks([ONES], [], ONES), "K: got 0 blocks, expected as many as of V, 1"),
     "factors": (lambda: attention.blocks_from_weights([ONES[0]], [ONES], [1.0, 2.0]), "factors: got 2, expected one"),
     "weights": (lambda: attention.split_from_weights(ONES[0], ONES, ONES, ONES), r"w_demo: got shape \(2, 2\)"),
-    "gate": (lambda: attention.gate(ONES[:0], ONES, ONES[0]), "K: got no tokens, expected at least one"),
+    "gate": (lambda: attention.gate(ONES[:0], ONES[:0], ONES[0]), "K: got no tokens, and K_demo has none"),
     "split": (lambda: attention.icl_split(ONES, ONES, ONES, np.ones((2, 3), np.float32)), "X_demo: got shape"),
     "model width": (lambda: attention.icl_split(ONES[:, :0], ONES[:, :0], ONES[:, :0], ONES), "at least one feature"),
     "changes": (lambda: attention.ft_update(ONES, ONES, ONES[:1], ONES, ONES), "dW_V: got shape"),
@@ -317,3 +317,10 @@ def test_every_label_has_a_law_that_stands_and_planted_bugs():
     # one statement is the sum of others and has no form to plant a bug in: IC1 is a definition, IC3, IC5 and IC8 are
     # about forms that IC2, IC4 and IC6 plant bugs in, MA1 and MA8 about those of SX1, MA2 and MA6
     assert {m.label for m in planted} >= set(defined) - {"IC1", "IC3", "IC5", "IC8", "MA1", "MA8"}
+
+
+def test_the_gate_of_an_empty_block_is_what_the_split_says():
+    for n, d in ((0, 3), (3, 0)):
+        split = attention.softmax_split(ONES[:n], ONES[:n], ONES[:d], ONES[:d], ONES[0])
+        assert attention.gate(ONES[:n], ONES[:d], ONES[0]) == split.weight == float(n == 0)
+    assert attention.gate(ONES, ONES[:0], ONES).tolist() == [0.0] * len(ONES)

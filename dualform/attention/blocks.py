@@ -206,16 +206,16 @@ def gate(K: Keys, K_demo: Float[Array, "d K"], q: Query, scale: _check.Scalar | 
     r"""How much the demonstrations take over, $\lambda(q) = \sigma(\mathrm{lse}(s^d) - \mathrm{lse}(s))$ (SX4).
 
     Args:
-        K: `[n, K]` keys of the query's own tokens, at least one.
-        K_demo: `[d, K]` keys of the demonstrations, at least one.
+        K: `[n, K]` keys of the query's own tokens.
+        K_demo: `[d, K]` keys of the demonstrations.
         q: `[K]` one query, or `[M, K]` many.
         scale: multiplies every score; None for K**-0.5.
 
     Returns:
-        One number, or `[M]`, between 0 and 1.
+        One number, or `[M]`, between 0 and 1; 0 without demonstrations, 1 with nothing else.
 
     Raises:
-        ValueError: as `softmax_attn`; a block without tokens, whose log-sum-exp is minus infinity.
+        ValueError: as `softmax_attn`; no tokens at all.
 
     Cost: 2 M (n + d) K flops.
 
@@ -226,9 +226,10 @@ def gate(K: Keys, K_demo: Float[Array, "d K"], q: Query, scale: _check.Scalar | 
     K, q = _check.array("K", K, "n K", sizes), _check.array("q", q, "K | M K", sizes)
     K_demo = _check.array("K_demo", K_demo, "d K", sizes)
     dtype = _check.same_dtype(K=K, K_demo=K_demo, q=q)
-    for name, keys in (("K", K), ("K_demo", K_demo)):
-        if not len(keys):
-            raise ValueError(f"{name}: got no tokens, expected at least one; the gate of an empty block is 0 or 1")
+    if not len(K) or not len(K_demo):  # the log-sum-exp of no tokens is minus infinity
+        if len(K) == len(K_demo):
+            raise ValueError("K: got no tokens, and K_demo has none, expected at least one in either; pass some keys")
+        return jnp.full(q.shape[:-1], float(not len(K)), dtype)
     wide = _check.compute_dtype(q)
     mass, mass_demo = (_lse(scores(k.astype(wide), q.astype(wide), scale)) for k in (K, K_demo))
     return jax.nn.sigmoid(mass_demo - mass).astype(dtype)

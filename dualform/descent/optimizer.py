@@ -24,8 +24,8 @@ class Optimizer:
         Wbar = ema Wbar + (1 - ema) W, if ema is set; it starts at W_0 and is not debiased
 
     A pytree: numbers are leaves, so it passes through `jax.jit`, `jax.grad` and `jax.vmap`; the two flags are static.
-    Any finite number will do, for the theorem asks no more. Without momentum (0) there is no buffer, hence no
-    dampening: the field is set to 0, as torch ignores it.
+    Any finite number will do, for the theorem asks no more, but for dampening without momentum (0): torch ignores it
+    then, having no buffer, and here it is an error, since a momentum that is known only inside `jit` cannot be asked.
 
     Args:
         eta: learning rate, one number or `[T]`, one for every step.
@@ -41,7 +41,7 @@ class Optimizer:
 
     Raises:
         ValueError: numbers that are not finite, of another shape, integer arrays or complex; a clip that is not above
-            0.
+            0; dampening without momentum.
 
     >>> Optimizer(eta=0.1, momentum=0.9, nesterov=True)
     Optimizer(eta=0.1, momentum=0.9, nesterov=True, dampening=0.0, weight_decay=0.0, decoupled=False, clip=None,
@@ -70,8 +70,13 @@ class Optimizer:
         for name in ("nesterov", "decoupled"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected True or False; it picks the program")
-        if _check.is_concrete(checked["momentum"]) and checked["momentum"] == 0:
-            checked["dampening"] = 0.0
+        known = all(_check.is_concrete(checked[name]) for name in ("momentum", "dampening"))
+        if known and checked["momentum"] == 0 and checked["dampening"] != 0:
+            got = float(checked["dampening"])
+            raise ValueError(
+                f"dampening: got {got:g} without momentum, expected 0: there is no buffer for it, and torch ignores it; "
+                "leave it out"
+            )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

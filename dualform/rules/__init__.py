@@ -14,9 +14,11 @@ optimiser, and where it is stable:
 What a record holds stands in `dualform.rules.record`, how the forms are made from it in `dualform.rules.forms`.
 
 **Conventions.** q and k are [T, K], v is [T, V], all of one float dtype; gates have that dtype or a wider one; what is
-computed in 16 bits is computed in float32. States are [V, K]. Refused are other shapes and dtypes, and, where values
-can be seen (not under `jit`, `grad` and `vmap`), those that are not finite or outside of a gate's domain, and segment
-ids that decrease.
+computed in 16 bits is computed in float32, and so are float64 arrays unless JAX is told to keep them
+(`jax.config.update("jax_enable_x64", True)`). States are [V, K]. Refused are other shapes and dtypes, and, where values
+can be seen (not under `jit`, `grad` and `vmap`), those that are not finite, segment ids that decrease, and gates that
+are mistaken for another scale: log decays above 0, weights of `longhorn` and `mesa` below 0. The rest of a gate's
+domain says where the rule is stable. Its equations, and all its laws, hold for every number: a negative beta is legal.
 """
 
 from importlib import import_module

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from copy import copy
 
 import numpy as np
-from scipy import special
 
+from dualform._numerics import from_scipy
 from dualform.prove.domains import DOMAINS
 from dualform.prove.enclosure import balls
 from dualform.prove.enclosure.balls import FUNCTION, TINY, Ball, between
@@ -15,11 +15,11 @@ from dualform.prove.modular.elementwise import narrows, real, whole_exponents
 INCREASING: dict[str, Callable] = {
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "log2": np.log2,
     "sqrt": np.sqrt, "cbrt": np.cbrt, "tanh": np.tanh, "sinh": np.sinh, "asinh": np.arcsinh, "acosh": np.arccosh,
-    "atan": np.arctan, "asin": np.arcsin, "atanh": np.arctanh, "erf": special.erf, "erf_inv": special.erfinv,
-    "logistic": special.expit,
+    "atan": np.arctan, "asin": np.arcsin, "atanh": np.arctanh, "erf": from_scipy("special", "erf"),
+    "erf_inv": from_scipy("special", "erfinv"), "logistic": from_scipy("special", "expit"),
 }  # fmt: skip
 DECREASING: dict[str, Callable] = {
-    "acos": np.arccos, "erfc": special.erfc, "rsqrt": lambda x: 1 / np.sqrt(x),
+    "acos": np.arccos, "erfc": from_scipy("special", "erfc"), "rsqrt": lambda x: 1 / np.sqrt(x),
 }  # fmt: skip
 SLOPE_ONE: dict[str, Callable] = {"sin": np.sin, "cos": np.cos}
 """Functions whose derivative is at most one."""
@@ -91,7 +91,7 @@ def gamma(m, eqn, a):
     (a,), name = m.balls(a), eqn.primitive.name
     bad = a.bad | ~(a.low > 0)
     low, high = (np.where(bad, 1.5, x) for x in (a.low, a.high))
-    f = special.digamma if name == "digamma" else special.gammaln
+    f = from_scipy("special", "digamma" if name == "digamma" else "gammaln")
     ends = f(low), f(high)
     if name == "digamma":
         return [_widened(ends[0] - FUNCTION, ends[1] + FUNCTION, bad)]

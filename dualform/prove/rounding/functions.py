@@ -7,13 +7,14 @@ ends of the interval decide where the derivative is monotone, and its distance f
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import erf as erf64
-from scipy.special import erfc as erfc64
 
+from dualform._numerics import from_scipy
 from dualform.prove.rounding import rewrites
 from dualform.prove.rounding.charges import charge, unit_of
 from dualform.prove.rounding.elementwise import elementwise, rounding
 from dualform.prove.rounding.tape import Node, Tape
+
+erf64, erfc64 = from_scipy("special", "erf"), from_scipy("special", "erfc")
 
 
 def function(value, slope, gain, *, nonnegative=False, scaled=None, origin=None, pole=None) -> Callable:

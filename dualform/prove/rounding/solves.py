@@ -24,8 +24,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
+from dualform._numerics import from_scipy
 from dualform.prove.errors import unsupported
 from dualform.prove.rounding.charges import SWEEP, U64, VANISHED, Unit, product, unit_of
 from dualform.prove.rounding.contractions import dot
@@ -42,11 +42,11 @@ class Factors:
 
 def lu(tape: Tape, eqn, a: Node) -> list[Factors]:
     """The three results of `lu` (factors, pivots, permutation)."""
-    n = a.shape[-1]
+    n, factorise = a.shape[-1], from_scipy("linalg", "lu")
     size = np.empty((int(np.prod(a.shape[:-2])), n, n))
     for i, matrix in enumerate(a.z.reshape(-1, *a.shape[-2:])):
         finite = np.isfinite(matrix).all()
-        p, low, up = scipy.linalg.lu(matrix) if finite else (np.eye(n), np.full((n, n), np.inf), np.eye(n))
+        p, low, up = factorise(matrix) if finite else (np.eye(n), np.full((n, n), np.inf), np.eye(n))
         size[i] = p @ (np.abs(low) @ np.abs(up))
     return [Factors(a.z, size.reshape(a.shape), tuple(v.aval.shape)) for v in eqn.outvars]
 
@@ -85,7 +85,7 @@ def triangular_solve(tape: Tape, eqn, a: Node, b: Node) -> list[Node]:
     def substitute(rhs):
         parts = [np.broadcast_to(m, (*rhs.shape[:-2], *m.shape[-2:])) for m in (effective, rhs)]
         lines = [m.reshape(-1, *m.shape[-2:]) for m in parts]
-        solve_one = partial(scipy.linalg.solve_triangular, lower=lower, check_finite=False)
+        solve_one = partial(from_scipy("linalg", "solve_triangular"), lower=lower, check_finite=False)
         solved = [solve_one(m, v) for m, v in zip(*lines, strict=True)]
         return np.array(solved).reshape(rhs.shape)
 
