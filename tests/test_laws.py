@@ -284,3 +284,18 @@ def test_cases_of_the_family_say_which_rules_they_are_about():
         for case in law.cases:
             assert case.rules and set(case.rules) <= set(RULES), (law.name, case.name)
     assert "W1" in [law.key for law in of_rule("rwkv7")]
+
+
+WITH_DECOYS = [(law, name) for law in EVERY for name in law.decoys]
+
+
+@pytest.mark.parametrize("law, name", WITH_DECOYS, ids=[f"{law.key} {name}" for law, name in WITH_DECOYS])
+def test_no_measurement_holds_of_a_decoy(law, name):
+    """As planted bugs must fail a proof: a law that zeros or a rival explanation pass says nothing."""
+    assert not law.with_decoy(name).measure(np.random.default_rng(0)).holds
+
+
+def test_laws_with_decoys_have_two_and_hold_without_them():
+    for law in (law for law in EVERY if law.decoys):
+        assert len(law.decoys) >= 2
+        assert law.measure(np.random.default_rng(0)).holds

@@ -293,7 +293,7 @@ def test_measurements_hold_for_other_seeds(law, seed):
 
 def test_every_label_has_a_law_and_planted_bugs():
     defined = [label for m in (gpt, baselines, similarity) for label in re.findall(r"\\tag\{(\w+)\}", m.__doc__)]
-    assert len(defined) == len(set(defined)) == 12
+    assert len(defined) == len(set(defined)) == 13
     assert {law.label for law in laws.LAWS} == set(defined)
     assert {m.label for m in MUTANTS if m.label.startswith("GP")} == set(defined)
     assert sum(m.label.startswith("GP") for m in HARMLESS) >= 5

@@ -199,3 +199,47 @@ def test_floats_become_integers_by_saturation(real, integer):
     wanted = [min(max(int(v), int(limits.min)), int(limits.max)) for v in whole]
     assert np.asarray(jax.jit(lambda v: v.astype(integer))(x)).tolist() == wanted
     assert rounding_bound(lambda v: v.astype(integer), x).value.tolist() == wanted
+
+
+REMOVED = {
+    "minimum": lambda v: jnp.minimum(v, v),
+    "maximum": lambda v: jnp.maximum(v, v),
+    "where": lambda v: jnp.where(v > 0, v, v),
+    "where, constant": lambda v: jnp.where(True, v, 0.0),
+    "mask of ones": lambda v: jnp.where(jnp.ones(2, bool), v, 0.0),
+    "clip at infinity": lambda v: jnp.clip(v, -jnp.inf, jnp.inf),
+    "times 1": lambda v: v * 1.0,
+    "over 1": lambda v: v / 1.0,
+    "plus 0": lambda v: v + 0.0,
+    "twice negated": lambda v: jnp.negative(jnp.negative(v)),
+    "power 1": lambda v: v**1,
+    "sum of one": lambda v: jnp.sum(v[None], 0),
+    "maximum of one": lambda v: jnp.max(v[None], 0),
+    "padded and cut": lambda v: jnp.pad(v, 1)[1:-1],
+    "cut and joined": lambda v: jnp.concatenate([v[:1], v[1:]]),
+    "written over": lambda v: jax.lax.dynamic_update_slice(jnp.zeros(2), v, (0,)),
+    "reversed twice": lambda v: v[::-1][::-1],
+    "branches alike": lambda v: jax.lax.cond(v[0] > 0, lambda u: u, lambda u: u, v),
+    "loop of one turn": lambda v: jax.lax.fori_loop(0, 1, lambda i, c: v, v),
+}
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_what_the_compiler_removes_hides_no_quotient(name):
+    """(a / b) / (a / b) becomes (a b) / (b a), whose products overflow where the quotients do not."""
+    x = jnp.asarray([8.1e18, -2.88e19], jnp.float32)
+
+    def f(x):
+        quotient = x / (jnp.abs(x) + 1)
+        return quotient / REMOVED[name](quotient)
+
+    value, bound = rounding_bound(f, x)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(np.asarray(jax.jit(f)(x), np.float64) - value)
+    assert np.all((error <= bound) | np.isinf(bound)), (error, bound)
+
+
+def test_a_quotient_that_is_hidden_by_nothing_overflows():
+    """The compiler does what the test above assumes."""
+    x = jnp.asarray([-2.88e19], jnp.float32)
+    assert np.isnan(jax.jit(lambda x: (v := x / (jnp.abs(x) + 1)) / jnp.minimum(v, v))(x)).all()

@@ -72,10 +72,10 @@ class Optimizer:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, expected True or False; it picks the program")
         known = all(_check.is_concrete(checked[name]) for name in ("momentum", "dampening"))
         if known and checked["momentum"] == 0 and checked["dampening"] != 0:
-            got = float(checked["dampening"])
+            got = float(self.dampening)
             raise ValueError(
-                f"dampening: got {got:g} without momentum, expected 0: there is no buffer for it, and torch ignores it; "
-                "leave it out"
+                f"dampening: got {got:g} without momentum, expected 0: there is no buffer for it, and torch ignores "
+                "it; leave it out"
             )
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -240,9 +240,9 @@ CLAIMS: tuple[Claim, ...] = (
           (PROVED, MEASURED, REFUTED), "true of all such queries if and only if the matrix of the prediction is a "
           "multiple of the identity", (proved("RK27"), measured("RK27"), refuted("RK27"))),
     Claim("C31", "Garg et al. 2022; Akyurek et al. 2023", "a GPT that is trained in context approximates least squares",
-          (MEASURED,), "a small one approximates ridge regression with a parameter that falls as it is trained, and is "
-          "not exact where least squares is; networks of the published size were not trained here",
-          (measured("GP12.ridge"),)),
+          (MEASURED,), "a small one shrinks: where least squares is exact it is nearer to gradient descent stopped "
+          "early than to any ridge, and the parameter of the nearest ridge falls as it is trained; networks of the "
+          "published size were not trained here", (measured("GP13"),)),
     waits("C32", "an introduction to language models", "a GPT's inputs, output and objective are the stated formulas",
           LANGUAGE_MODELS),
     waits("C33", "an introduction to language models", "a GPT is trained to restore masked tokens", LANGUAGE_MODELS),

@@ -140,6 +140,8 @@ class Law:
         observe: for a bounded law, what is compared beside the forms of its cases, such as a trained network with what
             rebuilds it: called with a seed and whether the run is quick, returns `Comparison`s.
         measure: for a measured law, the experiment; an `Experiment` where planted bugs are to be caught by it.
+        decoys: name -> forms in place of those of the experiment, of what the law says is not so: zeros, noise, a rival
+            explanation. The measurement must not hold for any of them.
         source: whose claim or identity.
         dtypes: those in which it is bounded, all that are asked for if empty.
         draws: random inputs for the bounded stamp.
@@ -156,6 +158,7 @@ class Law:
     domain: str = "all inputs"
     observe: Callable[[int, bool], list["Comparison"]] | None = None
     measure: Callable[[np.random.Generator], Measurement] | None = None
+    decoys: Mapping[str, Mapping[str, Callable]] = field(default_factory=dict)
     source: str = ""
     dtypes: tuple[str, ...] = ()
     draws: int = 3
@@ -169,6 +172,12 @@ class Law:
         unknown = [s for s in self.stamps if s not in STAMPS]
         if unknown or not self.stamps:
             raise ValueError(f"stamps: expected some of {STAMPS}, got {self.stamps!r}")
+
+    def with_decoy(self, name: str) -> "Law":
+        """The same law about a decoy."""
+        if not isinstance(self.measure, Experiment):
+            raise ValueError(f"measure: got that of {self.key}, expected an Experiment, whose forms can be replaced")
+        return replace(self, measure=replace(self.measure, forms={**self.measure.forms, **self.decoys[name]}))
 
     @property
     def label(self) -> str:

@@ -110,6 +110,7 @@ from dualform.regression.risks import uniform_risk as uniform_risk
 from dualform.regression.similarity import Implied as Implied
 from dualform.regression.similarity import gpt_answers as gpt_answers
 from dualform.regression.similarity import ilwd as ilwd
+from dualform.regression.similarity import implied_flow as implied_flow
 from dualform.regression.similarity import implied_ridge as implied_ridge
 from dualform.regression.similarity import implied_weights as implied_weights
 from dualform.regression.similarity import spd as spd

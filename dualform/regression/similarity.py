@@ -12,11 +12,18 @@ The *implied ridge parameter* is that of the ridge predictor nearest in SPD over
 
 $$ \hat\lambda = \arg\min_\lambda \mathrm{SPD}(A, \mathrm{ridge}_\lambda).                              \tag{GP12} $$
 
-It is 0 for least squares, $\sigma^2/\tau^2$ for the Bayes predictor, and infinite for a predictor of zeros.
+It is 0 for least squares, $\sigma^2/\tau^2$ for the Bayes predictor, and infinite for a predictor of zeros. Gradient
+descent that is stopped early shrinks too, by another rule. With the singular values $s$ of the inputs ridge multiplies
+the part of least squares along each by $s^2 / (s^2 + \lambda)$, gradient flow on the sum of squares after a time t by
+
+$$ 1 - e^{-t s^2}, \qquad \hat t = \arg\min_t \mathrm{SPD}(A, \mathrm{flow}_t).                            \tag{GP13} $$
+
+Both have one parameter, so that their distances can be compared.
 
 References: Akyurek et al. 2023, What learning algorithm is in-context learning? (arXiv 2211.15661), section 4.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -39,6 +46,13 @@ class Implied(NamedTuple):
     lam: float
     distance: float  # the SPD to that ridge predictor
     to_ols: float  # the SPD to ridge at the lower end of the range, which is least squares
+
+
+class ImpliedFlow(NamedTuple):
+    """The time of gradient flow that is nearest to a predictor."""
+
+    time: float
+    distance: float  # the SPD to gradient flow that is stopped then
 
 
 def spd(a: Outputs, b: Outputs) -> Float[Array, ""]:
@@ -101,23 +115,85 @@ def implied_ridge(
 
     References: Akyurek et al. 2023 (arXiv 2211.15661), section 4.2.
     """
-    from scipy.optimize import minimize_scalar
+    lam, distance = _nearest(_distances(x, y, queries, outputs, ridge_factor), RANGE)
+    return Implied(lam, distance, float(np.mean(_distances(x, y, queries, outputs, ridge_factor)(RANGE[0]))))
 
+
+def implied_flow(
+    x: Float[Array, "B k d"], y: Float[Array, "B k"], queries: Float[Array, "B m d"], outputs: Outputs
+) -> ImpliedFlow:
+    """The time at which gradient flow on the examples is nearest to a predictor, over all prompts (GP13).
+
+    Args, cost: as `implied_ridge`.
+
+    Returns:
+        `ImpliedFlow`; the time between the inverses of the ends of `RANGE`.
+
+    References: Ali, Kolter, Tibshirani 2019, A continuous-time view of early stopping for least squares regression.
+
+    >>> x, y, q = np.ones((1, 1, 1)), np.ones((1, 1)), np.ones((1, 1, 1))
+    >>> print(round(implied_flow(x, y, q, np.array([[0.5]])).time, 4))
+    0.6931
+    """
+    return ImpliedFlow(*_nearest(_distances(x, y, queries, outputs, flow_factor), (1 / RANGE[1], 1 / RANGE[0])))
+
+
+def distances_to(
+    x: Float[Array, "B k d"], y: Float[Array, "B k"], queries: Float[Array, "B m d"], outputs: Outputs, *,
+    lam: float | None = None, time: float | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Prompt by prompt, the mean squared distance of a predictor from ridge (GP12) or from gradient flow (GP13).
+
+    Args:
+        x, y, queries, outputs: as `implied_ridge`.
+        lam: the parameter of ridge; or
+        time: that of gradient flow.
+
+    Returns:
+        `[B]` in float64.
+
+    Raises:
+        ValueError: none of the two parameters, or both.
+    """
+    if (lam is None) == (time is None):
+        raise ValueError(f"lam, time: got {lam!r} and {time!r}, expected one of them; pass the other predictor's alone")
+    if time is not None:
+        return _distances(x, y, queries, outputs, flow_factor)(time)
+    return _distances(x, y, queries, outputs, ridge_factor)(float(lam or 0))
+
+
+def ridge_factor(s: np.ndarray, lam: float) -> np.ndarray:
+    """What ridge makes of a singular value (GP12)."""
+    return s / (s**2 + lam)
+
+
+def flow_factor(s: np.ndarray, time: float) -> np.ndarray:
+    """What gradient flow makes of a singular value (GP13)."""
+    return -np.expm1(-time * s**2) / np.where(s > 0, s, 1)
+
+
+def _distances(x, y, queries, outputs, factor: Callable) -> Callable[[float], np.ndarray]:
+    """parameter -> the mean squared distance [B] of the outputs from the predictor with it."""
     X, Y, Q, out = (np.asarray(a, np.float64) for a in (x, y, queries, outputs))
     U, s, Vt = np.linalg.svd(X, full_matrices=False)  # [B, k, r], [B, r], [B, r, d]
     labels, read = np.einsum("bkr,bk->br", U, Y), np.einsum("bmd,brd->bmr", Q, Vt)
+    return lambda parameter: np.mean((np.einsum("bmr,br->bm", read, factor(s, parameter) * labels) - out) ** 2, axis=1)
 
-    def distance(log_lam: float) -> float:
-        shrunk = s * labels / (s**2 + np.exp(log_lam))
-        return float(np.mean((np.einsum("bmr,br->bm", read, shrunk) - out) ** 2))
 
-    grid = np.linspace(float(np.log(RANGE[0])), float(np.log(RANGE[1])), 47)
-    found = [distance(g) for g in grid]
-    best = int(np.argmin(found))
-    ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    near = minimize_scalar(distance, bounds=ends, method="bounded", options={"xatol": 1e-9})
-    lam, value = (grid[best], found[best]) if found[best] <= near.fun else (near.x, float(near.fun))
-    return Implied(float(np.exp(lam)), value, found[0])
+def _nearest(distances: Callable[[float], np.ndarray], ends: tuple[float, float]) -> tuple[float, float]:
+    """(the parameter between the ends at which the mean distance is least, that distance)."""
+    from scipy.optimize import minimize_scalar
+
+    def distance(log: float) -> float:
+        return float(np.mean(distances(np.exp(log))))
+
+    grid = np.linspace(float(np.log(ends[0])), float(np.log(ends[1])), 47)
+    on_grid = [distance(g) for g in grid]
+    best = int(np.argmin(on_grid))
+    around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    near = minimize_scalar(distance, bounds=around, method="bounded", options={"xatol": 1e-9})
+    log, value = (grid[best], on_grid[best]) if on_grid[best] <= near.fun else (near.x, float(near.fun))
+    return float(np.exp(log)), value
 
 
 def gpt_answers(

@@ -304,6 +304,15 @@ def rewrites() -> None:
         bounded(f"{what}(x c)^2 of one", lambda x, f=one: f((x * F(0.3))[None], 0) ** 2, np.inf, F(3.15e19))
     bounded("cumsum(x c)^2 of one", lambda x: jnp.cumsum(x * F(0.3)) ** 2, np.inf, F([3.15e19]))
     bounded("max(x c, -inf)^2", lambda x: jnp.maximum(x * F(0.3), -jnp.inf) ** 2, np.inf, F(3.15e19))
+    for what, same in (
+        ("min", lambda v: jnp.minimum(v, v)),
+        ("where", lambda v: jnp.where(v > 0, v, v)),
+        ("times one", lambda v: v * F(1)),
+        ("over one", lambda v: v / F(1)),
+        ("padded and cut", lambda v: jnp.pad(v, 1)[1:-1]),
+    ):
+        apart = lambda x, f=same: (x / (x + 1)) / f(x / (x + 1))  # noqa: E731
+        bounded(f"(a / b) / (a / b), {what}", apart, F([np.inf]), F([2.8e19]))
     at = np.zeros(3, int)
     bounded("x + scatter(y)", lambda x, y, v: x + y.at[at].add(v), F([2.0**24]), F([2.0**24]), F([0.0]), F([1, 1, 1]))
     total = jnp.sum

@@ -13,6 +13,7 @@ import numpy as np
 from jax.lax import RoundingMethod
 
 from dualform.prove.errors import unsupported
+from dualform.prove.rounding import rewrites
 from dualform.prove.rounding.charges import unit, unit_of
 from dualform.prove.rounding.elementwise import decided, elementwise, fit, known_nonnegative, rounding, settled
 from dualform.prove.rounding.maps import Choose, Scale
@@ -130,6 +131,8 @@ def select(tape: Tape, eqn, which, *cases) -> list:
     still = still & ~doubt if still is not None else None
     node = tape.add(z, links, lambda m: np.broadcast_to(extra, z.shape), remainder, settled=still)
     node.nonnegative = known_nonnegative(first) and known_nonnegative(second)
+    if rewrites.alike(first, second):  # XLA removes a choice between equal values
+        node.origin = first.origin
     return [node]
 
 
@@ -162,7 +165,7 @@ def extreme(tape: Tape, a: Node, b: Node, sign: float) -> Node:
     links = [(a, Scale(first)), (b, Scale(1.0 - first))]
     node = tape.add(z, links, lambda m: np.zeros(z.shape), half, settled=still)
     for x, bound in ((a, b), (b, a)):
-        if bound.constant and (bound.z == -sign * np.inf).all():  # XLA removes it
+        if (bound.constant and (bound.z == -sign * np.inf).all()) or rewrites.alike(x, bound):  # XLA removes it
             node.origin = x.origin
     node.nonnegative = (known_nonnegative(a) or known_nonnegative(b)) if sign > 0 else (
         known_nonnegative(a) and known_nonnegative(b)

@@ -24,9 +24,11 @@ Where a new product may leave the range, the bound is infinite (overflow) or pay
 A node's `origin` remembers what it was made of, as magnitudes (largest possible):
 shift = (sum of added constants,), scale = (abs x, abs c), quotient = (numerator, divisor's least and largest),
 exponent = (abs a,), power = (abs x, least abs x, abs y), scatter = (roundings, sum of magnitudes), total = (summands,
-sum of magnitudes). What XLA removes (x + 0, a sum of one element) keeps the origin of its operand.
+sum of magnitudes). What XLA removes (x + 0, x 1, a sum of one element, a choice between equal values) keeps the origin
+of its operand, and what is put together from several values keeps that of each element.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,44 @@ def sums(a, b, unit: Unit):
 def nothing(x) -> bool:
     """Whether an operand is the constant 0."""
     return x.constant and bool(np.all((x.z == 0) & (x.r == 0)))
+
+
+def unit_factor(x) -> bool:
+    """Whether an operand is the constant 1 or -1, by which XLA does not multiply."""
+    return x.constant and bool(np.all((np.abs(x.z) == 1) & (x.r == 0)))
+
+
+def alike(a, b) -> bool:
+    """Whether two operands may be one value to XLA, which merges equal expressions."""
+    if a is b:
+        return True
+    if not a.origin or a.origin.keys() != b.origin.keys() or not np.array_equal(a.z, b.z):
+        return False
+    pairs = ((x, y) for name, parts in a.origin.items() for x, y in zip(parts, b.origin[name], strict=True))
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+NEUTRAL: dict[str, Callable] = {
+    "shift": lambda p: (np.zeros(p.shape),),
+    "scale": lambda p: (p.high, np.ones(p.shape)),
+    "quotient": lambda p: (p.high, np.ones(p.shape), np.ones(p.shape)),
+    "exponent": lambda p: (np.zeros(p.shape),),
+    "power": lambda p: (p.high, p.low, np.ones(p.shape)),
+    "scatter": lambda p: (np.zeros(p.shape), p.high),
+    "total": lambda p: (np.ones(p.shape), p.high),
+}
+"""What an origin says of a value that has none of its kind."""
+
+
+def joined(operands, flat: np.ndarray, shape: tuple[int, ...]) -> dict:
+    """The origin of a value that is put together from elements of several."""
+    origin = {}
+    for name in dict.fromkeys(name for p in operands for name in p.origin):
+        parts = zip(*(p.origin.get(name) or NEUTRAL[name](p) for p in operands), strict=True)
+        whole = (np.concatenate([np.broadcast_to(x, p.shape).ravel() for x, p in zip(part, operands, strict=True)])
+                 for part in parts)  # fmt: skip
+        origin[name] = tuple(x[flat].reshape(shape) for x in whole)
+    return origin
 
 
 def alone(x, shape: tuple[int, ...]) -> dict:
@@ -120,6 +160,7 @@ def product_origin(a, b) -> dict:
     if a.constant != b.constant:
         x, c = (b, a) if a.constant else (a, b)
         y, d = x.origin.get("scale", (x.high, np.ones(())))
+        origin = {**x.origin} if unit_factor(c) else {}
         origin["scale"] = (np.broadcast_to(y, x.shape), np.broadcast_to(np.abs(c.z) * d, x.shape))
         if "power" in x.origin:
             origin["power"] = x.origin["power"]
@@ -227,7 +268,7 @@ def _crossed(a, b):
 
 
 def quotient_origin(a, b) -> dict:
-    origin: dict = {}
+    origin: dict = {**a.origin} if unit_factor(b) else {}
     if b.constant:
         x, c = a.origin.get("scale", (a.high, np.ones(())))
         with np.errstate(all="ignore"):

@@ -48,6 +48,7 @@ import numpy as np
 
 from dualform.prove.rounding.charges import INFLATE, SWEEP, VANISHED
 from dualform.prove.rounding.maps import Scale, Take
+from dualform.prove.rounding.rewrites import joined
 
 LOOSE = 0.05
 """Share of a local bound that the second order may take before the operands' bounds are tightened."""
@@ -200,8 +201,7 @@ class Tape:
         node = Node(z.reshape(shape), r.reshape(shape), links, moves=True, constant=all(p.constant for p in operands))
         node.tight = all(p.tight for p, _ in links)
         node.nonnegative = all(p.nonnegative or (p.exact and not (p.z < 0).any()) for p in operands)
-        if len(operands) == 1:
-            node.origin = {k: tuple(x.ravel()[flat].reshape(shape) for x in v) for k, v in operands[0].origin.items()}
+        node.origin = joined(operands, flat, shape)
         return self.append(node)
 
     def _takes_of(self, operands, index, flat) -> list:

@@ -7,6 +7,7 @@ import numpy as np
 from dualform._numerics import dot
 from dualform.laws.attention.softmax.definitions import averaged, exponentials
 from dualform.laws.regression.gpt import definitions as forms
+from dualform.laws.regression.gpt import measured
 from dualform.regression import baselines, similarity
 from dualform.regression.gpt import gpt_predictions, prefix_loss
 from dualform.testing.mutant import Mutant
@@ -195,6 +196,10 @@ SIMILARITY = (
      lambda v, w: jnp.sum(jnp.mean(v - w, axis=0) ** 2), None),
     ("per example", "the parameter over k", "GP12", "implied_ridge", found(lambda lam, k: lam / k), None),
     ("root", "sigma / tau for its square", "GP12", "implied_ridge", found(lambda lam, k: lam**0.5), None),
+    ("labels of other prompts", "examples and labels shuffled apart", "GP13", "answer",
+     lambda x, y, queries: measured.of_network(x, jnp.roll(y, 1, axis=0), queries), None),
+    ("labels halved", "a scale that only one of two programs knows", "GP13", "answer",
+     lambda x, y, queries: measured.of_network(x, y, queries) / 2, None),
 )  # fmt: skip
 
 MUTANTS = tuple(

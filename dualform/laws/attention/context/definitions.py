@@ -34,6 +34,11 @@ def in_context(W_V, W_K, X, X_demo, q):
     return summed_head(W_V, W_K, jnp.concatenate([X_demo, X]), q)
 
 
+def gain(W_V, W_K, X, X_demo, q):
+    """What demonstrations add to the output: attention over all tokens, less attention over the query's own."""
+    return in_context(W_V, W_K, X, X_demo, q) - summed_head(W_V, W_K, X, q)
+
+
 @widened
 def one_attention(W_V, W_K, X, X_demo, q):
     """(IC1) as one call of linear attention."""

@@ -132,9 +132,9 @@ LAWS = (
         (case("smaller context", ("scaled update", lambda a, b, da, db, X, s: s * s * c.change(a, b, da, db, X)),
               ("scaled tokens", lambda a, b, da, db, X, s: attention.ft_update(a, b, da, db, s * X)),
               (*HEAD, *HEAD, (3, D), ()), bounded=False, gradient=False),
-         case("other context", ("one context", lambda a, b, X, Y, demo: attention.icl_split(a, b, X, demo)[1]),
-              ("other context", lambda a, b, X, Y, demo: attention.icl_split(a, b, Y, demo)[1]),
-              (*HEAD, (3, D), (2, D), (2, D)), bounded=False, gradient=False)),
+         case("other context", ("gain in one context", lambda a, b, X, Y, demo, q: c.gain(a, b, X, demo, q)),
+              ("gain in another", lambda a, b, X, Y, demo, q: c.gain(a, b, Y, demo, q)),
+              (*HEAD, (3, D), (2, D), (2, D), (K,)), bounded=False, gradient=False)),
         (PROVED,), source="claim C9",
     ),
     Law(

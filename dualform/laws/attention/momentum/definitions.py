@@ -194,8 +194,10 @@ def difference_at_zero(V, K, eta, mu):
     return without_softmax(V, K, nothing, eta) - attention.heavy_ball_attn(V, K, nothing, mu)
 
 
-def average_alone(V, K, eta, mu):
-    return attention.past_average(V, eta)
+def sum_over_past(V, eta):
+    """What momentum attention adds, value by value: eta^(t-i) v_i for every i before t."""
+    rows = [sum((eta ** (t - i) * V[i] for i in range(t)), jnp.zeros(V.shape[1])) for t in range(len(V))]
+    return jnp.stack(rows)
 
 
 def excess(form):
@@ -216,11 +218,6 @@ def both_queries(V, K, Q, R, number):
 def one_by_one(V, K, Q, R, number):
     f = excess(attention.heavy_ball_attn)
     return f(V, K, Q, number) + f(V, K, R, number)
-
-
-def at(which):
-    """MoAttn's excess at one of two queries."""
-    return lambda V, K, Q, R, number: excess(without_softmax)(V, K, (Q, R)[which], number)
 
 
 def age_steps(T):
