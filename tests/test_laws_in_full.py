@@ -27,7 +27,7 @@ def recorded(monkeypatch):
 
     def identical(f, g, *inputs, seed):
         calls.append((f, g))
-        return Certificate(True, 1e-20, 0, primes=(), trials=3, seed=seed)
+        return Certificate(True, 1e-20, 0, primes=(), trials=3, seed=seed, over_rationals=True)
 
     def compare_forms(case, arguments, dtype, result):
         calls.append((case.name, tuple(case.forms.items()), dtype))
@@ -177,3 +177,11 @@ def test_one_wrong_dtype_is_out_of_its_bound(place, dtype):
     result = check(wrong, BOUNDED, dtypes=DTYPES["full"])
     assert result.reason.startswith(f"{CASES[place[0]].name}: '{place[1]}' in {dtype} is off by")
     assert {entry["dtype"] for entry in result.details if entry["ratio"] > 1} == {dtype}
+
+
+def test_what_holds_modulo_the_drawn_primes_only_is_no_proof_of_a_law(monkeypatch):
+    law = next(law for law in LAWS if law.key == "L3")
+    weaker = Certificate(True, 1e-20, 0, primes=(), trials=3, seed=0, over_rationals=False)
+    monkeypatch.setattr(checks, "identical", lambda *arguments, seed: weaker)
+    result = checks.check(law, PROVED)
+    assert not result.passed and "modulo the drawn primes" in result.reason

@@ -11,7 +11,7 @@ BUGS = (
         "np.where(error == 0, 0.0, error / b)",
         "np.where(error == 0, 0.0, error / np.max(b))"),
     Bug("laws/checks.py", "an undecided form is proved", "verdicts.proved",
-        "if certificate.equal is not True:",
+        "if certificate.holds != RATIONALS:",
         "if certificate.equal is False:"),
     Bug("laws/checks.py", "a law that compares nothing passes", "verdicts.proved",
         "if not result.details:",
