@@ -50,7 +50,9 @@ def array(name: str, value, layouts: str, sizes: Sizes | None = None, *, finite:
         if _fits(axes, x.shape, sizes):
             break
     else:
-        raise ValueError(f"{name}: got shape {x.shape}, expected {_expected(alternatives, sizes)}; reshape {name}")
+        turned = any(_fits(axes, x.shape[::-1], sizes) for axes in alternatives if len(axes) == x.ndim == 2)
+        fix = f"it looks transposed; pass {name}.T" if turned else f"reshape {name}"
+        raise ValueError(f"{name}: got shape {x.shape}, expected {_expected(alternatives, sizes)}; {fix}")
     if empty := [a for a, s in zip(axes, x.shape, strict=True) if a in FEATURES and s == 0]:
         raise ValueError(
             f"{name}: got shape {x.shape}, expected at least one feature on axis {empty[0]} ({AXES[empty[0]]}); "

@@ -6,7 +6,8 @@ import inspect
 import jax.numpy as jnp
 import pytest
 
-from dualform.rules import NAMES, RULES, delta, ttt
+from dualform import linear
+from dualform.rules import NAMES, RULES, delta, final_states, over_heads, ttt
 
 FORMS = ("descent", "recurrent", "parallel", "chunked", "step", "errors")
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
@@ -56,3 +57,27 @@ def test_a_missing_or_unknown_argument_is_named_with_the_rule():
         delta.recurrent(x, x, x)
     with pytest.raises(TypeError, match=r"delta.parallel: got an unexpected keyword argument 'g'"):
         RULES["delta"](x, x, x, beta=jnp.ones(2), g=jnp.zeros(2), form="parallel")
+
+
+def test_rules_are_given_by_name_or_by_record():
+    x = jnp.ones((1, 2, 1, 2))
+    one, other = (over_heads(rule, x, x, x)[0] for rule in ("linear_attn", RULES["linear_attn"]))
+    assert (one == other).all()
+    by_name = final_states("linear_attn", x[0, :, 0], x[0, :, 0], x[0, :, 0], segment_ids=jnp.array([0, 1]))
+    assert by_name.shape == (2, 2, 2)
+    with pytest.raises(ValueError, match="rule: got a list; pass a name or a record"):
+        over_heads([], x, x, x)
+
+
+def test_another_name_is_answered_with_the_nearest():
+    with pytest.raises(KeyError, match=r"'deltanet', expected one of linear_attn.*; did you mean 'delta'"):
+        RULES["deltanet"]
+    with pytest.raises(ValueError, match=r"rule: got 'gla2', .*; did you mean 'gla'"):
+        over_heads("gla2", None, None, None)
+    with pytest.raises(TypeError, match=r"dualform.rules.delta is a module; call RULES\['delta'\]\(q, k, v"):
+        delta(1, 2, 3)
+
+
+def test_a_transposed_weight_is_said_to_look_transposed():
+    with pytest.raises(ValueError, match=r"W0: got shape \(3, 2\), .*it looks transposed"):
+        linear.primal(jnp.ones((3, 2)), jnp.ones((4, 2)), jnp.ones((4, 3)), jnp.ones(3))

@@ -243,7 +243,7 @@ def test_traffic_by_hand():
 
 x, b = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
 WRONG = {
-    "name: got 'gru', expected one of linear_attn": lambda m: shard.run("gru", m, "time", x, x, x),
+    "rule: got 'gru', expected one of linear_attn": lambda m: shard.run("gru", m, "time", x, x, x),
     "axis: got 'heads', expected one of the mesh's": lambda m: shard.run("linear_attn", m, "heads", x, x, x),
     "mesh: got a list, expected a jax.sharding.Mesh": lambda m: shard.run("linear_attn", [1], "time", x, x, x),
     "norm: got a layer norm, expected None": lambda m: shard.run(

@@ -21,7 +21,9 @@ are mistaken for another scale: log decays above 0, weights of `longhorn` and `m
 domain says where the rule is stable. Its equations, and all its laws, hold for every number: a negative beta is legal.
 """
 
+from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 
 from dualform.rules.heads import over_heads as over_heads
 from dualform.rules.packing import final_states as final_states
@@ -35,5 +37,29 @@ NAMES = (
 )  # fmt: skip
 """The modules of the rules, from the simplest to the most elaborate."""
 
-RULES: dict[str, Rule] = {name: import_module(f"dualform.rules.{name}").RULE for name in NAMES}
+
+class _Rules(dict[str, Rule]):
+    """The rules by name; another name is answered with the nearest."""
+
+    def __missing__(self, name):
+        near = get_close_matches(str(name), self, 1, 0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise KeyError(f"{name!r}, expected one of {', '.join(self)}{hint}")
+
+
+class _Module(ModuleType):
+    """The module of a rule, which is often called in place of the rule."""
+
+    def __call__(self, *arguments, **keywords):
+        name = self.__name__.rpartition(".")[2]
+        raise TypeError(
+            f"dualform.rules.{name} is a module; call RULES[{name!r}](q, k, v, ...), or one of its forms, such as "
+            f"{name}.chunked(q, k, v, ...)"
+        )
+
+
+RULES: dict[str, Rule] = _Rules({name: import_module(f"dualform.rules.{name}").RULE for name in NAMES})
 """All rules by name."""
+
+for _rule in RULES.values():
+    _rule.module.__class__ = _Module

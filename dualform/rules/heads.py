@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from dualform import _check
 from dualform.rules import tokens as of_tokens
-from dualform.rules.record import Rule
+from dualform.rules.record import Rule, as_rule
 from dualform.rules.ttt import LayerNorm
 
 TOKENS, EACH, SHARED = "tokens", "each", "shared"
@@ -23,7 +23,7 @@ TOKENS, EACH, SHARED = "tokens", "each", "shared"
 
 
 def over_heads(
-    rule: Rule,
+    rule: Rule | str,
     /,
     q: Float[Array, "B T Hk K"],
     k: Float[Array, "B T Hk K"],
@@ -37,7 +37,7 @@ def over_heads(
     """A rule on a batch of sequences with several heads (F7).
 
     Args:
-        rule: one of `RULES`.
+        rule: one of `RULES`, or its name.
         q, k: [B, T, Hk, K] queries and keys. Hk divides H; it is H, or less where heads of values share keys.
         v: [B, T, H, V] values.
         form: as for the rule.
@@ -66,6 +66,7 @@ def over_heads(
     >>> states.shape
     (1, 2, 1, 1)
     """
+    rule = as_rule(rule)
     q, k, v, sizes = _tokens(q, k, v)
     state = _state(initial_state, sizes)
     ids = _ids(segment_ids, sizes)

@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from dualform import _check
-from dualform.rules.record import Rule
+from dualform.rules.record import Rule, as_rule
 from dualform.rules.tokens import Tokens, Values, boundaries
 from dualform.rules.tokens import arguments as checked_arguments
 
 
 def final_states(
-    rule: Rule,
+    rule: Rule | str,
     /,
     q: Tokens,
     k: Tokens,
@@ -38,7 +38,7 @@ def final_states(
     """The final state of every packed sequence (F8), as calls of their own would return them.
 
     Args:
-        rule: one of `RULES`.
+        rule: one of `RULES`, or its name.
         q, k, v: [T, K], [T, K], [T, V], as for the rule.
         segment_ids: int [T], non-decreasing, -1 for padding. Segments are counted as they come: ids may have gaps.
         form: as for the rule.
@@ -64,7 +64,7 @@ def final_states(
     >>> print(states.ravel())
     [3. 4.]
     """
-    ids = jnp.asarray(segment_ids)
+    rule, ids = as_rule(rule), jnp.asarray(segment_ids)
     of_tokens = [gate for gate in rule.gates if gate.per_token and jnp.ndim(arguments.get(gate.name, 0.0))]
     gates = {gate.name: arguments[gate.name] for gate in of_tokens}
     shared = {name: x for name, x in arguments.items() if name not in gates}

@@ -139,6 +139,23 @@ class StateKind:
 MATRIX = StateKind()
 
 
+def as_rule(rule) -> "Rule":
+    """A rule, given by its record or by its name in `RULES`.
+
+    Raises:
+        ValueError: neither, or another name.
+    """
+    from dualform.rules import RULES
+
+    if isinstance(rule, Rule):
+        return rule
+    try:
+        return RULES[rule]
+    except (KeyError, TypeError) as reason:
+        text = reason.args[0] if isinstance(reason, KeyError) else f"a {type(rule).__name__}"
+        raise ValueError(f"rule: got {text}; pass a name or a record of dualform.rules.RULES") from None
+
+
 def layer(state) -> Array:
     """The weight matrix of a state, its first array."""
     return jax.tree.leaves(state)[0]

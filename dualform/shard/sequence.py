@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int
 from dualform import _check
 from dualform.rules import RULES, Rule
 from dualform.rules.minibatch import MINIBATCH
+from dualform.rules.record import as_rule
 from dualform.rules.tokens import Tokens, Values
 from dualform.shard.devices import from_last, from_left, up_to
 from dualform.shard.maps import View, after, constant, through
@@ -30,13 +31,13 @@ class Call(NamedTuple):
 
 
 def run(
-    name: str, mesh: Mesh, axis: str, q: Tokens, k: Tokens, v: Values, /, *, initial_state=None, segment_ids=None,
-    **arguments,
+    rule: Rule | str, mesh: Mesh, axis: str, q: Tokens, k: Tokens, v: Values, /, *, initial_state=None,
+    segment_ids=None, **arguments,
 ) -> tuple[Values, Any]:  # fmt: skip
-    """A rule over tokens that are sharded along an axis of a mesh (Y4), equal to `RULES[name]` on one device.
+    """A rule over tokens that are sharded along an axis of a mesh (Y4), equal to the rule on one device.
 
     Args:
-        name: of a rule, in `dualform.rules.RULES`.
+        rule: one of `dualform.rules.RULES`, or its name.
         mesh, axis: the devices; other axes of the mesh are left to the compiler (batches, heads).
         q, k: [T, K] queries and keys, sharded along T.
         v: [T, V] values, likewise.
@@ -62,14 +63,23 @@ def run(
      [0. 1.]]
     """
     devices = axis_size(mesh, axis)
-    call = _call(name, q, k, v, initial_state, segment_ids, arguments)
+    call = _call(as_rule(rule), q, k, v, initial_state, segment_ids, arguments)
     T, call = len(call.tokens["q"]), _cut(call, devices)
     o, state = _on_devices(*call[:3], mesh, axis, call.tokens, call.shared)
     return (o if len(o) == T else place(o, mesh, axis, PartitionSpec())[:T]), state
 
 
 def simulate(
-    name: str, devices: int, q: Tokens, k: Tokens, v: Values, /, *, initial_state=None, segment_ids=None, **arguments
+    rule: Rule | str,
+    devices: int,
+    q: Tokens,
+    k: Tokens,
+    v: Values,
+    /,
+    *,
+    initial_state=None,
+    segment_ids=None,
+    **arguments,
 ) -> tuple[Values, Any]:
     """The program of `run` with its devices as an axis of arrays on one device, to prove, bound and debug it.
 
@@ -82,7 +92,7 @@ def simulate(
      [0. 0. 1.]]
     """
     devices = _check.count("devices", devices, least=1)
-    call = _call(name, q, k, v, initial_state, segment_ids, arguments)
+    call = _call(as_rule(rule), q, k, v, initial_state, segment_ids, arguments)
     T, call = len(call.tokens["q"]), _cut(call, devices)
     tokens = {name: x.reshape(devices, len(x) // devices, *x.shape[1:]) for name, x in call.tokens.items()}
     work = jax.vmap(partial(_part, *call[:3], "devices", devices), (0, None), axis_name="devices", axis_size=devices)
@@ -90,11 +100,11 @@ def simulate(
     return o.reshape(-1, o.shape[-1])[:T], jax.tree.map(lambda x: x[-1], state)
 
 
-def traffic(name: str, devices: int, K: int, V: int, **options) -> int:
+def traffic(name: Rule | str, devices: int, K: int, V: int, **options) -> int:
     """Numbers that each device sends or adds to a sum over devices, forward (Y5); four bytes each in float32.
 
     Args:
-        name: of a rule, in `dualform.rules.RULES`.
+        name: of a rule, in `dualform.rules.RULES`, or its record.
         devices: their number.
         K, V: features of keys (for normalized, of their feature map) and values.
         options: those of the rule that its form depends on: `rule` of momentum.
@@ -102,7 +112,7 @@ def traffic(name: str, devices: int, K: int, V: int, **options) -> int:
     >>> traffic("retention", 1024, K=128, V=128), traffic("delta", 1024, K=128, V=128)
     (197888, 360448)
     """
-    rule = _known(name)
+    rule = as_rule(name)
     if MINIBATCH in rule.options:
         options = {"minibatch": 1, **options}
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
@@ -154,9 +164,8 @@ def _begins(ids: Int[Array, " T"], axis: str, devices: int) -> Bool[Array, ""]:
     return jnp.any(real) & (jnp.min(jnp.where(real, ids, none), initial=none) > seen) & (seen != -1)
 
 
-def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
+def _call(rule: Rule, q, k, v, initial_state, segment_ids, arguments) -> Call:
     """The arguments, sorted, after the rule itself has checked them as a whole."""
-    rule = _known(name)
     if arguments.pop("norm", None) is not None:
         raise ValueError(
             "norm: got a layer norm, expected None: the state enters the error signals through it, so that no part of "
@@ -183,13 +192,7 @@ def _call(name, q, k, v, initial_state, segment_ids, arguments) -> Call:
     form = partial(rule.form("chunked"), **options)
     _, like = checked(form, **tokens, **shared, initial_state=initial_state)
     shared["initial_state"] = _state(initial_state, like)
-    return Call(name, View.of(rule, like, **options), tuple(sorted(options.items())), tokens, shared)
-
-
-def _known(name: str) -> Rule:
-    if name not in RULES:
-        raise ValueError(f"name: got {name!r}, expected one of {', '.join(RULES)}; see dualform.rules.RULES")
-    return RULES[name]
+    return Call(rule.name, View.of(rule, like, **options), tuple(sorted(options.items())), tokens, shared)
 
 
 def _state(given, like):
