@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from dualform import descent
 from dualform.laws.descent.definitions import K, T, V
-from dualform.laws.linear.laws import read
+from dualform.laws.linear.definitions import read
 
 
 def adam_loop(W0, gradients, eta, b1, b2, eps, weight_decay):

@@ -6,7 +6,7 @@ import numpy as np
 from dualform import descent
 from dualform.descent import Optimizer
 from dualform.laws.law import widened
-from dualform.laws.linear.laws import read
+from dualform.laws.linear.definitions import read
 
 T, V, K, B = 6, 2, 3, 3
 

@@ -1,192 +1,31 @@
 """The laws of chapter 1: the linear layer updated by outer products."""
 
-import jax
-import jax.numpy as jnp
-
 from dualform import linear
-from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law, Measurement, widened
+from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law
+from dualform.laws.linear import definitions as d
 
 n, V, K, M = 64, 12, 16, 3
 LAYER = ((V, K), (n, V), (n, K))
 SMALL = ((2, 3), (5, 2), (5, 3))
-
-
-def read(W, x):
-    """W x as a sum of products, for one input or many."""
-    return jnp.sum(W * x[None], axis=-1) if x.ndim == 1 else jnp.sum(W[None] * x[:, None], axis=-1)
-
-
-def summed(W0, E, X, x):
-    """(L1) as a sum of outer products, one pattern at a time, without a matrix product."""
-    W = W0
-    for i in range(E.shape[0]):
-        W = W + E[i][:, None] * X[i][None, :]
-    return read(W, x)
-
-
-def attended(E, X, x, weights=None, scale=1.0):
-    """(L2) and (L8) as they are written: for each query a sum over patterns of value times weighted score."""
-    if x.ndim == 1:
-        return attended(E, X, x[None], None if weights is None else weights[None], scale)[0]
-    rows = []
-    for m in range(x.shape[0]):
-        row = jnp.zeros(E.shape[1])
-        for i in range(E.shape[0]):
-            w = 1.0 if weights is None else weights[i] if weights.ndim == 1 else weights[m, i]
-            row = row + E[i] * scale * jnp.sum(X[i] * w * x[m])
-        rows.append(row)
-    return jnp.stack(rows)
-
-
-def scaled(form):
-    return lambda E, X, x, scale: form(E, X, x, None, scale)
-
-
-def summed_update(E, X):
-    """(L1) without a weight."""
-    return sum((E[i][:, None] * X[i][None, :] for i in range(E.shape[0])), jnp.zeros((E.shape[1], X.shape[1])))
-
-
-def unchanged(W0, E, X, x):
-    """(L1) without a pattern."""
-    return read(W0, x)
-
-
-def forms(**others):
-    """The forms of equation (1), from the definition down."""
-    return {"definition": summed, "primal": linear.primal, "dual": linear.dual, **others}
-
-
-def chunked(size):
-    return lambda W0, E, X, x: linear.chunked(W0, E, X, x, chunk_size=size)
-
-
-def squared(target):
-    return lambda Y: 0.5 * jnp.sum((Y - target) ** 2)
-
-
-def network(target, readout):
-    """A loss through a nonlinear layer: tanh, which the proof treats as an unknown function."""
-    return lambda Y: 0.5 * jnp.sum((jnp.tanh(Y) @ readout - target) ** 2)
-
-
-def trained(loss):
-    """One SGD step on a real loss, read at x: by jax.grad, by the new weight, and by the dual form of error signals."""
-
-    @widened
-    def by_gradient(W0, X, x, eta, *data):
-        gradient = jax.grad(lambda W: loss(*data)(read(W, X)))(W0)
-        return read(W0 - eta * gradient, x)
-
-    def by_weight(W0, X, x, eta, *data):
-        W1, _ = linear.sgd_step(W0, X, loss(*data), eta)
-        return read(W1, x)
-
-    def by_dual(W0, X, x, eta, *data):
-        _, E = linear.sgd_step(W0, X, loss(*data), eta)
-        return linear.dual(W0, E, X, x)
-
-    return {"gradient descent": by_gradient, "new weight": by_weight, "dual": by_dual}
-
-
-def by_hand(W0, X, x, eta, target):
-    """The step on the squared loss with its derivative written out: e_i = eta (t_i - W_0 x_i)."""
-    W = W0
-    for i in range(X.shape[0]):
-        W = W + eta * (target[i] - read(W0, X[i]))[:, None] * X[i][None, :]
-    return read(W, x)
-
-
-def with_bias(form):
-    """(L7): the bias as the last column of the weight, a 1 appended to inputs and queries."""
-
-    def biased(W0, b, E, X, x):
-        return form(jnp.concatenate([W0, b[:, None]], 1), E, linear.with_bias(X), linear.with_bias(x))
-
-    return biased
-
-
-def biased_layer(W0, b, E, X, x):
-    """A layer with a bias, both changed by the same error signals."""
-    W = W0 + sum(jnp.outer(E[i], X[i]) for i in range(E.shape[0]))
-    return read(W, x) + b + jnp.sum(E, axis=0)
-
-
-def no_plus_one(W0, b, E, X, x):
-    """What the public code for the dual form reads: scores x_i.q, the bias as it was before training."""
-    return linear.dual(W0, E, X, x) + b
-
-
-def unseen(E, X, Y, x):
-    """LinearAttn of E + Z, with Z = (I - X (X'X)^-1 X') Y, which every input is orthogonal to."""
-    Z = Y - X @ jnp.linalg.solve(X.T @ X, X.T @ Y)
-    return linear.linear_attn(E + Z, X, x)
-
-
-def integers(shapes, large=None):
-    """Draws entries as large as (L10) allows in float32: all four arrays alike, or one large beside three of -1, 0, 1.
-
-    With a size of its own for each array, K A_x (A_0 + n A_E A_X) bounds every partial sum.
-    """
-    n, K = shapes[2]
-
-    def sizes(a):
-        return [a if large in (None, i) else 1 for i in range(4)]
-
-    def fits(a):
-        W, E, X, x = sizes(a)
-        return K * x * (W + n * E * X) <= 2**24
-
-    low, high = 1, 2**24  # bisection: fits(low), not fits(high)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-
-    def sample(rng):
-        return tuple(
-            rng.integers(-size, size + 1, shape).astype(float) for size, shape in zip(sizes(low), shapes, strict=True)
-        )
-
-    return sample
-
-
-def stagnation(rng) -> Measurement:
-    """4,096 updates of 2^-25 to a float32 weight of 1: all are lost when added one by one, none when summed first."""
-    W0, x = jnp.ones((1, 1), jnp.float32), jnp.ones(1, jnp.float32)
-    E, X = jnp.full((4096, 1), 2.0**-25, jnp.float32), jnp.ones((4096, 1), jnp.float32)
-    update = 4096 * 2.0**-25
-
-    def lost(form, W):
-        got = float(jax.jit(form)(W, E, X, x)[0]) - float(W[0, 0])
-        return abs(update - got) / update
-
-    by_recurrence, by_dual = lost(linear.recurrent, W0), lost(linear.dual, W0)
-    control = lost(linear.recurrent, jnp.zeros((1, 1), jnp.float32))
-    holds = by_recurrence == 1.0 and by_dual < 2.0**-10 and control < 2.0**-10
-    return Measurement(
-        by_recurrence, by_recurrence, by_recurrence, control,
-        f"part of the update that the recurrence loses beside W0 = 1 (dual form: {by_dual:.2g}; control: W0 = 0)",
-        holds,
-    )  # fmt: skip
-
 
 LAWS = (
     Law(
         "L1", "the update is a sum of outer products",
         r"F(x) = (W_0 + \Delta W) x, \quad \Delta W = \sum_i e_i x_i^\top",
         (
-            Case("one query", {"definition": summed, "primal": linear.primal}, (*LAYER, (K,))),
-            Case("delta_w", {"definition": summed_update, "delta_w": linear.delta_w}, ((5, 2), (5, 3))),
-            Case("no pattern", {"definition": unchanged, "primal": linear.primal}, ((2, 3), (0, 2), (0, 3), (3,))),
+            Case("one query", {"definition": d.summed, "primal": linear.primal}, (*LAYER, (K,))),
+            Case("delta_w", {"definition": d.summed_update, "delta_w": linear.delta_w}, ((5, 2), (5, 3))),
+            Case("no pattern", {"definition": d.unchanged, "primal": linear.primal}, ((2, 3), (0, 2), (0, 3), (3,))),
         ),
     ),
     Law(
         "L2", "linear attention is a sum of values weighted by scores",
         r"\mathrm{LinearAttn}(E, X, x) = \sum_i e_i (x_i \cdot x)",
         (
-            Case("one query", {"definition": attended, "linear_attn": linear.linear_attn}, ((7, 3), (7, 4), (4,))),
-            Case("many queries", {"definition": attended, "linear_attn": linear.linear_attn}, ((5, 2), (5, 3), (4, 3))),
-            Case("scaled", {"definition": scaled(attended), "linear_attn": scaled(linear.linear_attn)},
+            Case("one query", {"definition": d.attended, "linear_attn": linear.linear_attn}, ((7, 3), (7, 4), (4,))),
+            Case("many queries", {"definition": d.attended, "linear_attn": linear.linear_attn},
+                 ((5, 2), (5, 3), (4, 3))),
+            Case("scaled", {"definition": d.scaled(d.attended), "linear_attn": d.scaled(linear.linear_attn)},
                  ((5, 2), (5, 3), (4, 3), ())),
         ),
     ),
@@ -194,20 +33,20 @@ LAWS = (
         "L3", "the dual form: a changed layer is the old one plus linear attention",
         r"(W_0 + \sum_i e_i x_i^\top) x = W_0 x + \mathrm{LinearAttn}(E, X, x)",
         (
-            Case("many queries", forms(recurrent=linear.recurrent, descent=linear.descent), (*LAYER, (M, K))),
-            Case("one query", forms(), (*SMALL, (3,))),
+            Case("many queries", d.forms(recurrent=linear.recurrent, descent=linear.descent), (*LAYER, (M, K))),
+            Case("one query", d.forms(), (*SMALL, (3,))),
         ),
         source="Aizerman et al. 1964; Irie et al. 2022; Dai et al. 2022",
     ),
     Law(
         "L4", "one rank-1 update at a time", r"W_i = W_{i-1} + e_i x_i^\top, \quad F(x) = W_n x",
-        (Case("one query", {"definition": summed, "recurrent": linear.recurrent}, (*SMALL, (3,))),
+        (Case("one query", {"definition": d.summed, "recurrent": linear.recurrent}, (*SMALL, (3,))),
          Case("no pattern", {"primal": linear.primal, "recurrent": linear.recurrent}, ((2, 3), (0, 2), (0, 3), (3,)))),
     ),
     Law(
         "L5", "whole chunks folded into the weight, the rest attended to",
         r"F(x) = (W_0 + \sum_c E_c^\top X_c) x + \mathrm{LinearAttn}(E_{rest}, X_{rest}, x)",
-        tuple(Case(f"chunks of {size}, {count} patterns", {"definition": summed, "chunked": chunked(size)},
+        tuple(Case(f"chunks of {size}, {count} patterns", {"definition": d.summed, "chunked": d.chunked(size)},
                    ((2, 3), (count, 2), (count, 3), (2, 3)))
               for size, count in ((3, 7), (1, 7), (7, 7), (64, 7), (3, 0))),
     ),
@@ -215,9 +54,9 @@ LAWS = (
         "L6", "error signals are minus the learning rate times the output gradients, from jax.grad",
         r"e_i = -\eta\, \partial L / \partial y_i",
         (
-            Case("linear loss", {"definition": summed, "descent": linear.descent}, (*SMALL, (3,))),
-            Case("squared loss", {"by hand": by_hand, **trained(squared)}, ((2, 3), (4, 3), (3,), (), (4, 2))),
-            Case("loss through tanh", trained(network), ((2, 3), (4, 3), (3,), (), (4, 2), (2, 2)), gradient=False),
+            Case("linear loss", {"definition": d.summed, "descent": linear.descent}, (*SMALL, (3,))),
+            Case("squared loss", {"by hand": d.by_hand, **d.trained(d.squared)}, ((2, 3), (4, 3), (3,), (), (4, 2))),
+            Case("loss through tanh", d.trained(d.network), ((2, 3), (4, 3), (3,), (), (4, 2), (2, 2)), gradient=False),
         ),
         source="chain rule; claim C1",
     ),
@@ -226,26 +65,26 @@ LAWS = (
         r"e_i = \partial L / \partial y_i",
         (Case("squared loss", {
             "as claimed": lambda W0, X, x, T: linear.dual(W0, X @ W0.T - T, X, x),
-            "a step of SGD": lambda W0, X, x, T: linear.sgd_step(W0, X, squared(T), 0.1)[0] @ x,
+            "a step of SGD": lambda W0, X, x, T: linear.sgd_step(W0, X, d.squared(T), 0.1)[0] @ x,
         }, ((1, 2), (2, 2), (2,), (2, 1))),),
         (REFUTED,), source="claim C2",
     ),
     Law(
         "L7", "a bias adds 1 to every score", r"\tilde x = [x, 1]: \tilde x_i \cdot \tilde x = x_i \cdot x + 1",
-        (Case("one query", {"layer with bias": biased_layer, "dual": with_bias(linear.dual),
-                            "primal": with_bias(linear.primal)}, ((2, 3), (2,), (5, 2), (5, 3), (3,))),),
+        (Case("one query", {"layer with bias": d.biased_layer, "dual": d.with_bias(linear.dual),
+                            "primal": d.with_bias(linear.primal)}, ((2, 3), (2,), (5, 2), (5, 3), (3,))),),
     ),
     Law(
         "L7.unit", "\"scores of a layer with a bias are x_i.q\", without the 1",
         r"\tilde x_i \cdot \tilde x = x_i \cdot x",
-        (Case("one query", {"as read": no_plus_one, "layer with bias": biased_layer},
+        (Case("one query", {"as read": d.no_plus_one, "layer with bias": d.biased_layer},
               ((1, 2), (1,), (2, 1), (2, 2), (2,))),),
         (REFUTED,), source="the public analysis code of Irie et al. 2022",
     ),
     Law(
         "L8", "weights may depend on the query, and on the input channel",
         r"\sum_i e_i (x_i \cdot \mathrm{diag}(w_{ti}) x_t)",
-        tuple(Case(name, {"definition": attended, "linear_attn": linear.linear_attn}, ((i, 2), (i, 3), query, shape))
+        tuple(Case(name, {"definition": d.attended, "linear_attn": linear.linear_attn}, ((i, 2), (i, 3), query, shape))
               for name, i, query, shape in (
                   ("[M, n, K]", 5, (4, 3), (4, 5, 3)), ("[M, n]", 5, (4, 3), (4, 5)), ("[n]", 5, (4, 3), (5,)),
                   ("[M, n] with M = n", 4, (4, 3), (4, 4)), ("[M, n] with n = K", 3, (4, 3), (4, 3)),
@@ -255,14 +94,14 @@ LAWS = (
     Law(
         "L9", "coefficients are not unique",
         r"Z^\top X = 0 \Rightarrow \mathrm{LinearAttn}(E + Z, X, x) = \mathrm{LinearAttn}(E, X, x)",
-        (Case("projection", {"definition": lambda E, X, Y, x: linear.linear_attn(E, X, x), "E + Z": unseen},
+        (Case("projection", {"definition": lambda E, X, Y, x: linear.linear_attn(E, X, x), "E + Z": d.unseen},
               ((6, 2), (6, 3), (6, 2), (3,)), gradient=False),),
         (PROVED,), domain="n > K, inputs of full rank",
     ),
     Law(
         "L10", "on small integers no form rounds: all agree bit for bit", r"K A (A_0 + n A^2) \le 2^p",
-        tuple(Case(name, forms(recurrent=linear.recurrent, chunked=chunked(7), descent=linear.descent), shapes,
-                   sample=integers(shapes, large), exact=True)
+        tuple(Case(name, d.forms(recurrent=linear.recurrent, chunked=d.chunked(7), descent=linear.descent), shapes,
+                   sample=d.integers(shapes, large), exact=True)
               for name, shapes, large in (
                   ("64 patterns", (*LAYER, (M, K)), None), ("large W0", (*SMALL, (3,)), 0),
                   ("large E", (*SMALL, (3,)), 1), ("large X", (*SMALL, (3,)), 2), ("large x", (*SMALL, (3,)), 3),
@@ -271,6 +110,6 @@ LAWS = (
     ),
     Law(
         "L4.stagnation", "updates too small for the weight stagnate in the recurrence and survive in the dual form",
-        r"W_0 = 1,\ e_i x_i = 2^{-25},\ n = 4096", (), (MEASURED,), domain="float32", measure=stagnation,
+        r"W_0 = 1,\ e_i x_i = 2^{-25},\ n = 4096", (), (MEASURED,), domain="float32", measure=d.stagnation,
     ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from dualform import patch
 from dualform.laws.law import Case, Measurement, widened
-from dualform.laws.linear.laws import attended, read
+from dualform.laws.linear.definitions import attended, read
 from dualform.linear import linear_attn
 from dualform.rules import RULES
 from dualform.rules.ttt import LayerNorm

@@ -11,7 +11,7 @@ from dualform import peft
 from dualform.attention import split_from_weights
 from dualform.laws.descent.laws import determinant
 from dualform.laws.law import Measurement, widened
-from dualform.laws.linear.laws import attended, read
+from dualform.laws.linear.definitions import attended, read
 from dualform.linear import linear_attn, with_bias
 
 T, B, V, K, r, n = 2, 2, 3, 4, 2, 3

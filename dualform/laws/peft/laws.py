@@ -7,7 +7,7 @@ from dualform import peft
 from dualform.attention import split_from_weights
 from dualform.laws.descent.laws import determinant, zero
 from dualform.laws.law import BOUNDED, MEASURED, PROVED, REFUTED, Case, Law
-from dualform.laws.linear.laws import read
+from dualform.laws.linear.definitions import read
 from dualform.laws.peft.definitions import (
     FACTORS,
     LINEAR,

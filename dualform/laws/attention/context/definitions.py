@@ -7,7 +7,7 @@ import numpy as np
 from dualform import attention
 from dualform._numerics import dot
 from dualform.laws.law import Case, Measurement, widened
-from dualform.laws.linear.laws import attended, read
+from dualform.laws.linear.definitions import attended, read
 from dualform.linear import linear_attn
 
 V, K, D = 2, 3, 4
