@@ -43,9 +43,7 @@ from dualform.rules import delta
 from dualform.rules.conjugate import conjugate_gradients
 from dualform.rules.decay import from_start, spans, to_end
 from dualform.rules.forms import forms
-from dualform.rules.record import BETA, DECAY, Dual, Gate, Option, Rule, StateKind
-
-SOLVERS = ("exact", "cg")
+from dualform.rules.record import BETA, DECAY, Dual, Gate, Option, Rule, StateKind, one_of
 
 
 class State(NamedTuple):
@@ -116,17 +114,6 @@ def _queries(H, q, k, beta, g, weights, lam, solver, iterations):
     return jax.vmap(jnp.linalg.solve)(A, q)
 
 
-def known_solver(solver, v):
-    """The name of a solver.
-
-    Raises:
-        ValueError: another name.
-    """
-    if solver not in SOLVERS:
-        raise ValueError(f"solver: got {solver!r}, expected one of {SOLVERS}")
-    return solver
-
-
 WEIGHT = replace(
     BETA, least=0.0, meaning="input gate, the weight of each token; below 0 the ridge objective has no minimum",
     whole=lambda t, k: 2.0 * ((397 * t + 500) % 1024) + 1,  # odd: H has small entries once the initial one is forgotten
@@ -135,7 +122,7 @@ RIDGE = Gate(
     "lam", "| K", "above 0", "ridge: one for all channels of the keys, or one for each", least=0.0, above=True,
     draw=lambda rng, shape, k: rng.uniform(1, 2, shape), whole=lambda t, k: np.ones(()),
 )  # fmt: skip
-SOLVER = Option("solver", '"exact" or "cg"; `descent` always eliminates', "exact", known_solver)
+SOLVER = Option("solver", '"exact" or "cg"; `descent` always eliminates', "exact", one_of("solver", ("exact", "cg")))
 ITERATIONS = Option(
     "iterations", 'of "cg"; K if None. Rounding may ask for a few more where H + diag(lam) is badly conditioned', None,
     lambda count, v: count if count is None else _check.count("iterations", count, least=1),

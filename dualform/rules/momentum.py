@@ -33,7 +33,7 @@ from dualform._numerics import dot
 from dualform.rules import delta, retention, trajectory
 from dualform.rules.decay import from_start, spans
 from dualform.rules.forms import forms
-from dualform.rules.record import BETA, HEBBIAN, MU, SQUARED, Dual, Option, Rule, StateKind
+from dualform.rules.record import BETA, HEBBIAN, MU, SQUARED, Dual, Option, Rule, StateKind, one_of
 
 LOSSES = {"linear_attn": retention.loss, "delta": delta.loss}
 """The inner losses, by the rule that descends each without momentum."""
@@ -106,21 +106,13 @@ def _signals(rule, state, k, v, beta, mu, real, starts, resets):
     return trajectory.errors(trajectory.seen(layer, starts), state, k, v, beta), layer, velocity
 
 
-def known_loss(rule, v):
-    """The name of an inner loss.
-
-    Raises:
-        ValueError: another name.
-    """
-    if rule not in LOSSES:
-        raise ValueError(f"rule: got {rule!r}, expected one of {tuple(LOSSES)}")
-    return rule
-
-
 PAIR = StateKind(("V K", "V K"), State)
 """A layer and its velocity."""
 
-LOSS = Option("rule", '"linear_attn" for the Hebbian loss, "delta" for the squared one', "linear_attn", known_loss)
+LOSS = Option(
+    "rule", '"linear_attn" for the Hebbian loss, "delta" for the squared one', "linear_attn",
+    one_of("rule", (*LOSSES,)),
+)  # fmt: skip
 
 RULE = Rule(
     "momentum", write, descend, block, unroll, gates=(BETA, MU), options=(LOSS,), state=PAIR,

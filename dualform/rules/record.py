@@ -108,6 +108,17 @@ class Option:
     tried: Any = REQUIRED
 
 
+def one_of(name: str, choices: tuple[str, ...]) -> Callable:
+    """The check of an option that is one of some names."""
+
+    def check(value, v):
+        if value not in choices:
+            raise ValueError(f"{name}: got {value!r}, expected one of {choices}")
+        return value
+
+    return check
+
+
 @dataclass(frozen=True)
 class StateKind:
     """What a rule keeps: one array, or a NamedTuple of two.
