@@ -96,14 +96,17 @@ def place(name: str) -> Path | None:
     return None if _folder is None else _folder / f"{name}.npz"
 
 
-def teller(name: str) -> Callable[[int, int, float], None]:
-    """What tells the listener of `use` about another kind of training: called with (steps done, steps, loss)."""
+def reporter(name: str) -> Callable[[int, int, float], None]:
+    """A function that reports progress: a training calls it with (steps done, steps, loss).
 
-    def tell(done: int, steps: int, loss: float) -> None:
+    The report goes to the listener that `use` has set, and nowhere if there is none.
+    """
+
+    def report(done: int, steps: int, loss: float) -> None:
         if _progress is not None:
             _progress(done, steps, f"{name}: loss {loss:.3g}")
 
-    return tell
+    return report
 
 
 def training(name: str) -> Training:

@@ -81,61 +81,72 @@ def _keep(fold, state, smooth, rest, shared):
 
 
 def _back(fold, kept, cotangents):
-    """(U5), from the last chunk to the first, written over what has been read (`_rooms`).
+    """(U5), from the last chunk to the first. Cotangents of tokens are written over arrays that were read (`_buffers`).
 
-    A chunk's cotangent and state are read in the turn before, after that turn's writing. With all reading and writing
-    of an array in one order the compiler needs no copy of it; that of both in one turn it cannot always tell.
+    Each turn of the loop (`chunk`) differentiates one block from its kept state, writes the cotangents of its tokens,
+    and only then reads what the next turn needs (`arrived`). Reading after writing lets the compiler update the buffers
+    in place: were a buffer read and written in the same turn, the compiler would copy it.
     """
     states, smooth, rest, shared = kept
     d_o, d_state = cotangents
     count, last = divmod(_length(smooth), fold.size)
     (read, outline), (tokens, tree) = jax.tree.flatten((d_o, states)), jax.tree.flatten(smooth)
-    rooms, homes = _rooms(read, tokens, even=not last)
+    buffers, numbers = _buffers(read, tokens, even=not last)
 
-    def arrived(rooms, i, size):
-        d_o, states = jax.tree.unflatten(outline, rooms[: len(read)])
+    def arrived(buffers, i, size):
+        d_o, states = jax.tree.unflatten(outline, buffers[: len(read)])
         return _cut(d_o, i, fold.size, size), jax.tree.map(lambda x: x[i], states)
 
     def chunk(i, size, carry):
-        d_state, rooms, (d_o, state), d_shared = carry
+        d_state, buffers, (d_o, state), d_shared = carry
 
         def block(state, smooth, shared):
             return fold(state, _merged(smooth, _cut(rest, i, fold.size, size)), shared)
 
         _, pull = jax.vjp(block, state, _cut(smooth, i, fold.size, size), shared)
         d_state, d_smooth, more = pull((d_o, d_state))
-        for home, x in zip(homes, jax.tree.leaves(d_smooth), strict=True):
-            room = rooms[home]
-            x = _put(room, x.reshape(-1, *room.shape[1:]), i, fold.size * len(room) // _length(smooth))
-            rooms = [*rooms[:home], x, *rooms[home + 1 :]]
-        return d_state, rooms, arrived(rooms, jnp.maximum(i - 1, 0), fold.size), jax.tree.map(jnp.add, d_shared, more)
+        for number, x in zip(numbers, jax.tree.leaves(d_smooth), strict=True):
+            buffer = buffers[number]
+            x = _put(buffer, x.reshape(-1, *buffer.shape[1:]), i, fold.size * len(buffer) // _length(smooth))
+            buffers = [*buffers[:number], x, *buffers[number + 1 :]]
+        return (
+            d_state,
+            buffers,
+            arrived(buffers, jnp.maximum(i - 1, 0), fold.size),
+            jax.tree.map(jnp.add, d_shared, more),
+        )
 
     end = jnp.asarray(count if last else count - 1)  # not multiplied here: programs of all lengths read alike (F10)
-    first = arrived(rooms, end, last or fold.size)
-    carry = d_state, rooms, first, jax.tree.map(jnp.zeros_like, shared)
+    first = arrived(buffers, end, last or fold.size)
+    carry = d_state, buffers, first, jax.tree.map(jnp.zeros_like, shared)
     carry = _alike(carry, (states, smooth, shared, d_o, d_state))
     if last:
         carry = chunk(count, last, carry)
     carry = jax.lax.fori_loop(0, count, lambda j, carry: chunk(count - 1 - j, fold.size, carry), carry)
-    d_state, rooms, _, d_shared = carry
-    d_smooth = [rooms[home].reshape(x.shape) for home, x in zip(homes, tokens, strict=True)]
+    d_state, buffers, _, d_shared = carry
+    d_smooth = [buffers[number].reshape(x.shape) for number, x in zip(numbers, tokens, strict=True)]
     return d_state, jax.tree.unflatten(tree, d_smooth), None, d_shared
 
 
-def _rooms(read, tokens, *, even: bool):
-    """The arrays that the backward pass reads and writes, and for each array of tokens the number of its cotangent's.
+def _buffers(read, tokens, *, even: bool):
+    """The buffers of the backward pass, and for each array of tokens the number of the buffer for its cotangent.
 
-    What is read once, the output's cotangent and the states, makes room for cotangents of tokens of the same size:
-    memory that need neither be found nor cleared. New rooms begin as different numbers, because of equal ones the
-    compiler makes one, and copies it. `even`: no shorter last chunk, so that a state may be as large as its tokens.
+    The first buffers are the arrays that are read once: the output's cotangent and the kept states. A cotangent of the
+    same size and dtype is written over one of these, which saves finding and clearing memory. Any other cotangent gets
+    a new buffer. New buffers are filled with different numbers: the compiler merges equal arrays and then copies them.
+
+    Args:
+        read: the arrays that are read once.
+        tokens: the arrays whose cotangents are written.
+        even: there is no shorter last chunk, so that states may take as much memory as tokens.
     """
-    rooms, homes = list(read), []
+    buffers, numbers = list(read), []
     for x in tokens:
         same = [y.dtype == x.dtype and (y.shape == x.shape or (even and y.size == x.size)) for y in read]
-        free = [n for n, fits in enumerate(same) if fits and n not in homes]
-        homes.append(free[0] if free else len(rooms))
-        rooms += [] if free else [jnp.full_like(x, len(rooms))]
-    return rooms, homes
+        free = [n for n, fits in enumerate(same) if fits and n not in numbers]
+        numbers.append(free[0] if free else len(buffers))
+        buffers += [] if free else [jnp.full_like(x, len(buffers))]
+    return buffers, numbers
 
 
 _folded.__wrapped__.defvjp(_keep, _back)

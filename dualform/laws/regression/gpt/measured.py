@@ -272,9 +272,9 @@ def trained_longer(rng) -> Measurement:
     from dualform.regression import runs
 
     config, task, training = GPT(d=5, points=11), Task(d=5), GPTTraining(steps=4000)
-    told, lams = runs.teller("gpt_d5"), []
+    report, lams = runs.reporter("gpt_d5"), []
     places = {until: runs.place(f"gpt_d5_{until}") for until in (1000, 4000)}
-    for trained in stages(config, task, training, tuple(places), places.get, told):
+    for trained in stages(config, task, training, tuple(places), places.get, report):
         lams.append(answers(trained.state[0], rng, 8).lam)
     mean, half = mean_interval(seen(trained.state[0], rng, batch=8000, examples=10)[1], FIVE)
     meaning = (
