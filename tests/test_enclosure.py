@@ -52,7 +52,7 @@ def test_polynomials_at_and_around_whole_numbers(name):
 
 FUNCTIONS = {**INCREASING, **DECREASING, **SLOPE_ONE, "tan": np.tan, "cosh": np.cosh, "lgamma": special.gammaln,
              "digamma": special.digamma}  # fmt: skip
-INSIDE = {"acosh": 3.0, "log": 2.0, "sqrt": 2.0, "rsqrt": 2.0, "lgamma": 1.5, "digamma": 1.5}
+INSIDE = {"acosh": 3.0, "log": 2.0, "log2": 2.0, "sqrt": 2.0, "rsqrt": 2.0, "lgamma": 1.5, "digamma": 1.5}
 
 
 def primitive(name):
