@@ -34,7 +34,8 @@ def text(form: Callable, inputs: tuple) -> str:
             lines.append(f"{', '.join(names[y] for y in results)} = {primitive}[{params}] {' '.join(read)}")
         return names[x]
 
-    return "\n".join([*lines, " ".join([name(x) for x in outputs])][-1:] + lines)
+    results = " ".join(name(x) for x in outputs)
+    return "\n".join([*lines, results])
 
 
 def written_out(closed) -> tuple[list, list, list]:

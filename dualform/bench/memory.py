@@ -17,9 +17,7 @@ def peak(problem: Problem) -> dict[str, float]:
         ratio: bytes / (given + returned).
     """
     rule, (T, K, V) = RULES[problem.rule], (problem.T, problem.K, problem.V)
-    shapes = {"q": (T, K), "k": (T, K), "v": (T, V)} | {
-        gate.name: tuple({"T": T, "K": K}[axis] for axis in gate.layouts[0]) for gate in rule.gates
-    }
+    shapes = {"q": (T, K), "k": (T, K), "v": (T, V)} | {gate.name: gate.shape(T=T, K=K) for gate in rule.gates}
     like = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
     def forward(arrays):

@@ -32,7 +32,7 @@ from dualform.laws.regression.training import laws as training
 from dualform.laws.rules import calls, family, induction
 from dualform.laws.rules import laws as rules
 from dualform.laws.shard import laws as shard
-from dualform.rules import RULES
+from dualform.rules import record
 
 FAMILY: tuple[Law, ...] = (*family.LAWS, *induction.LAWS, *calls.LAWS, *shard.LAWS)
 """The laws that rules share."""
@@ -69,9 +69,6 @@ def of_rule(name: str) -> list[Law]:
     Raises:
         ValueError: no such rule.
     """
-    if name not in RULES:
-        near = get_close_matches(name, RULES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"rule: got {name!r}, expected one of {', '.join(RULES)}{hint}")
+    name = record.as_rule(name).name
     about = [(law, tuple(case for case in law.cases if name in case.rules)) for law in (*rules.LAWS, *FAMILY)]
     return [replace(law, cases=cases) for law, cases in about if cases]

@@ -115,8 +115,8 @@ def implied_ridge(
 
     References: Akyurek et al. 2023 (arXiv 2211.15661), section 4.2.
     """
-    lam, distance = _nearest(_distances(x, y, queries, outputs, ridge_factor), RANGE)
-    return Implied(lam, distance, float(np.mean(_distances(x, y, queries, outputs, ridge_factor)(RANGE[0]))))
+    distances = _distances(x, y, queries, outputs, ridge_factor)
+    return Implied(*_nearest(distances, RANGE), float(np.mean(distances(RANGE[0]))))
 
 
 def implied_flow(
@@ -155,11 +155,10 @@ def distances_to(
     Raises:
         ValueError: none of the two parameters, or both.
     """
-    if (lam is None) == (time is None):
+    factor, parameter = (ridge_factor, lam) if time is None else (flow_factor, time)
+    if parameter is None or None not in (lam, time):
         raise ValueError(f"lam, time: got {lam!r} and {time!r}, expected one of them; pass the other predictor's alone")
-    if time is not None:
-        return _distances(x, y, queries, outputs, flow_factor)(time)
-    return _distances(x, y, queries, outputs, ridge_factor)(float(lam or 0))
+    return _distances(x, y, queries, outputs, factor)(parameter)
 
 
 def ridge_factor(s: np.ndarray, lam: float) -> np.ndarray:

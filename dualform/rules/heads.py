@@ -149,8 +149,8 @@ def _kind(rule: Rule, name: str, value, sizes) -> str:
     if gate is not None and gate.per_token and not _is_number(value):
         of_tokens.gate_value(gate, value, gate.axes.replace("T", "batch T H"), sizes)
         return TOKENS
-    if gate is not None and not gate.per_token and jnp.ndim(value) == 1 + max(map(len, gate.layouts)):
-        of_tokens.gate_value(gate, value, " ".join(("H", *max(gate.layouts, key=len))), sizes)
+    if gate is not None and not gate.per_token and jnp.ndim(value) == 1 + len(gate.full):
+        of_tokens.gate_value(gate, value, " ".join(("H", *gate.full)), sizes)
         return EACH
     if isinstance(value, LayerNorm):
         parts = {"norm.weight": value.weight, "norm.bias": value.bias}

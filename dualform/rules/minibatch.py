@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dualform import _check
-from dualform.rules.record import Option
+from dualform.rules.record import Option, layer
 from dualform.rules.tokens import Call
 
 MINIBATCH = Option(
@@ -44,7 +44,7 @@ def at_minibatch(state, minibatch: int) -> Serving:
     """The serving state before the next token, a new minibatch begun if the last one is full."""
     minibatch = _check.count("minibatch", minibatch, least=1)
     if not isinstance(state, Serving):
-        return Serving(state, jax.tree.leaves(state)[0], jnp.zeros((), jnp.int32))
+        return Serving(state, layer(state), jnp.zeros((), jnp.int32))
     full = state.count == minibatch
-    start = jnp.where(full, jax.tree.leaves(state.state)[0], state.start)
+    start = jnp.where(full, layer(state.state), state.start)
     return Serving(state.state, start, jnp.where(full, 0, state.count))

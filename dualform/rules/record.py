@@ -82,6 +82,15 @@ class Gate:
         return tuple(tuple(layout.split()) for layout in self.axes.split("|"))
 
     @property
+    def full(self) -> tuple[str, ...]:
+        """The alternative with the most axes, for which one number stands."""
+        return max(self.layouts, key=len)
+
+    def shape(self, **sizes: int) -> tuple[int, ...]:
+        """Of the first alternative, at these sizes of the axes."""
+        return tuple(sizes[axis] for axis in self.layouts[0])
+
+    @property
     def shape_text(self) -> str:
         """The alternatives in words: "[T] or a number"."""
         return " or ".join(f"[{', '.join(layout)}]" if layout else "a number" for layout in self.layouts)

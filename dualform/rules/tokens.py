@@ -105,8 +105,7 @@ def gate_value(gate: Gate, value, axes: str, sizes: _check.Sizes) -> Array:
 def _filled(gate: Gate, x: Array, k: Array) -> Array:
     """One number for all as the array that it stands for."""
     sizes = {"T": len(k), "K": k.shape[1]}
-    longest = max(gate.layouts, key=len)
-    return x if x.ndim == len(longest) else jnp.broadcast_to(x, tuple(sizes[axis] for axis in longest))
+    return x if x.ndim == len(gate.full) else jnp.broadcast_to(x, tuple(sizes[axis] for axis in gate.full))
 
 
 def _packed(gate: Gate, x: Array, call: Call) -> Array:

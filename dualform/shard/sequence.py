@@ -116,8 +116,7 @@ def traffic(name: Rule | str, devices: int, K: int, V: int, **options) -> int:
     if MINIBATCH in rule.options:
         options = {"minibatch": 1, **options}
     number = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
-    sizes = {"T": 1, "K": K}
-    gates = {gate.name: number(tuple(sizes[axis] for axis in gate.layouts[0])) for gate in rule.gates}
+    gates = {gate.name: number(gate.shape(T=1, K=K)) for gate in rule.gates}
     _, like = jax.eval_shape(
         lambda x, v, gates: rule.form("recurrent")(x, x, v, **gates, **options), number((1, K)), number((1, V)), gates
     )

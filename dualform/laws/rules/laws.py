@@ -32,7 +32,7 @@ def gates(rule: Rule, resets: tuple[int, ...] = (), steps: int = T) -> dict[str,
     """The shapes and domains of a rule's gates; log decays are -inf at the tokens in `resets`."""
     out = {}
     for gate in rule.gates:
-        shape = tuple({**SIZES, "T": steps}[axis] for axis in gate.layouts[0])
+        shape = gate.shape(T=steps, K=K)
         mask = np.zeros(shape, bool)
         if gate.log and resets:
             mask[list(resets)] = True
